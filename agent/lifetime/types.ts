@@ -1,0 +1,282 @@
+/**
+ * The words of the whole program as types (DESIGN.md, "Words"). Every other room speaks to the heart in these.
+ * Instants inside are UNIX milliseconds (`…Ms` or `wall`); whole seconds exist only in published documents.
+ */
+
+/** A moment as two clocks tell it: `wall` is UNIX time, `mono` is CLOCK_MONOTONIC (comparable within one boot). Both ms. */
+export interface Instant {
+  readonly wall: number;
+  readonly mono: number;
+}
+
+/** The two directories of HSF-TN-2016-02: the machine's features and the job's. */
+export type Side = 'machine' | 'job';
+
+/** Kinds of interruption (SEMANTICS S1.1). */
+export const NOTICE_KINDS = [
+  'terminate',
+  'stop',
+  'shutdown',
+  'reboot',
+  'redeploy',
+  'drain',
+  'freeze',
+  'hibernate',
+  'migrate',
+  'rebalance',
+] as const;
+export type NoticeKind = (typeof NOTICE_KINDS)[number];
+
+/**
+ * Where a source stands when several give the same key (SEMANTICS S2.1), strongest first.
+ * `operator` and `schedule` give notices only.
+ */
+export const SOURCE_RANKS = ['static', 'directory', 'mjf', 'platform', 'derived', 'self'] as const;
+export type SourceRank = (typeof SOURCE_RANKS)[number];
+
+/**
+ * What a source says of one key or notice: three answers, never two. `absent` is "looked, is not there" and counts
+ * towards clearing; `negative` is an explicit "no" and clears at once; `unknown` changes nothing but is shown (S1.6).
+ */
+export type Reading<T> =
+  | { readonly is: 'present'; readonly value: T }
+  | { readonly is: 'absent' }
+  | { readonly is: 'negative' }
+  | { readonly is: 'unknown'; readonly error: string };
+
+/** A notice as a source states it. `deadlineMs: null` = certain, but no time given (S1.3) or a kind without one. */
+export interface StatedNotice {
+  readonly kind: NoticeKind;
+  readonly deadlineMs: number | null;
+  readonly reason: string;
+  /** S1.4: spot and preemption times only move earlier within one boot. */
+  readonly onlyEarlier?: boolean;
+  /** S1.3: what the platform guarantees at least when no time is given. */
+  readonly minimumNoticeMs?: number;
+}
+
+/**
+ * One side of the features as read once. Keys are as the host wrote them (legacy names too), values are raw text:
+ * the heart translates and judges them. A key that is not mentioned counts as absent if `complete`, else is untouched.
+ */
+export interface FeatureReading {
+  /** What was read from, to notice that another thing stands there now: `dev:17` or a URL (S1.6, same st_dev). */
+  readonly channel: string;
+  readonly complete: boolean;
+  readonly keys: Readonly<Record<string, Reading<string>>>;
+}
+
+/** A good answer of a source. Sides not mentioned were not asked. */
+export interface Answer {
+  readonly machine?: FeatureReading;
+  readonly job?: FeatureReading;
+  /** By the platform's own event id (`spot`, `events/i-0a1`), without the source's name. */
+  readonly notices?: { readonly complete: boolean; readonly byId: Readonly<Record<string, Reading<StatedNotice>>> };
+}
+
+/** What one source said, once. */
+export type Observation =
+  | { readonly source: string; readonly outcome: 'answer'; readonly answer: Answer }
+  /** Asked and not answered properly. `error` is a stable short code (`http_500`, `timeout`, `hung`), `detail` is for people. */
+  | { readonly source: string; readonly outcome: 'failed'; readonly error: string; readonly detail: string }
+  /** The channel does not exist on this machine: no failure as long as it never did. */
+  | { readonly source: string; readonly outcome: 'no_channel'; readonly detail: string };
+
+/** What the heart must know of a source before it hears from it. */
+export interface SourceInfo {
+  readonly name: string;
+  readonly rank: SourceRank;
+  /** For S1.7; 0 = read once per boot, never stale. */
+  readonly pollMs: number;
+}
+
+/** `at`: how long before the deadline, or the payload's own lead. */
+export interface EscalationStep {
+  readonly at: 'grace' | number;
+  readonly signal: string;
+  readonly to?: StepReceiver;
+}
+export type StepReceiver = 'leader' | 'group' | 'all';
+
+/** A process that cannot be mistaken for another: pids are reused, start times (clock ticks since boot) are not. */
+export interface ProcessRef {
+  readonly pid: number;
+  readonly startTicks: number;
+}
+
+export interface PayloadTarget {
+  readonly kind: 'process';
+  readonly leader: ProcessRef;
+  /** Whether the whole process group counts as the payload. */
+  readonly group: boolean;
+}
+
+/** Something to stop, as registered. */
+export interface PayloadSpec {
+  readonly id: string;
+  readonly name: string;
+  /** Owner. The payload is signalled only while all uids of the process are still this one. */
+  readonly uid: number;
+  readonly target: PayloadTarget;
+  /** The `exec` process that delivers the signals itself while it lives (S3.8); absent: the daemon delivers. */
+  readonly deliverer?: ProcessRef;
+  /** The payload's lead; absent = `[stop] grace`. */
+  readonly graceMs?: number;
+  /** Absent = `[stop] steps`. */
+  readonly steps?: readonly EscalationStep[];
+  /** The payload's own, never later than the machine's counts. */
+  readonly deadlineMs?: number;
+  /** Own job features, each no more generous than the machine's. */
+  readonly limits?: Readonly<Record<string, string>>;
+  /** Secret name of its own view under `views/` and `/p/`. */
+  readonly token?: string;
+  readonly canTerminate?: CanTerminate;
+  readonly registeredMs: number;
+}
+export interface CanTerminate {
+  readonly now: boolean;
+  readonly atMs: number | null;
+}
+
+/** `[stop]`, `[notice]`, `[publish]` as far as the heart needs them. Part of the state, so that a replay is exact. */
+export interface Policy {
+  readonly drainMs: number;
+  readonly graceMs: number;
+  readonly steps: readonly EscalationStep[];
+  /** S1.1: `[notice] freeze = "stop"` makes an informing kind set a deadline. */
+  readonly kindOverrides: Readonly<Partial<Record<NoticeKind, NoticeKind>>>;
+  /** Publish shutdown keys always, or only from `draining` on (for readers that drain on mere presence). */
+  readonly shutdownKeys: 'always' | 'draining';
+}
+
+/** Everything that can happen to the heart. */
+export type Input =
+  /** Start, or configuration re-read: the sources there are and the policy. Sources no longer listed are forgotten. */
+  | { readonly type: 'configure'; readonly policy: Policy; readonly sources: readonly SourceInfo[] }
+  | { readonly type: 'observation'; readonly observation: Observation }
+  /** Time passed, nothing else. */
+  | { readonly type: 'tick' }
+  | { readonly type: 'operator_notice'; readonly id: string; readonly notice: StatedNotice }
+  /** Without an id: every notice of the operator. */
+  | { readonly type: 'operator_cancel'; readonly id?: string }
+  | { readonly type: 'ignore'; readonly id: string }
+  | { readonly type: 'payload_registered'; readonly spec: PayloadSpec }
+  | { readonly type: 'payload_updated'; readonly id: string; readonly change: PayloadChange }
+  | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' }
+  /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
+  | { readonly type: 'deliverer_gone'; readonly id: string }
+  /** Delivery reports back: by the daemon's own hand or acknowledged by `exec`. */
+  | { readonly type: 'step_done'; readonly id: string; readonly step: StepRef; readonly outcome: StepOutcome }
+  /** The clock stepped: where boot lies on the corrected clock (S1.8). */
+  | { readonly type: 'clock_changed'; readonly bootWallMs: number };
+
+export type PayloadChange = Partial<
+  Pick<PayloadSpec, 'name' | 'graceMs' | 'steps' | 'deadlineMs' | 'limits' | 'canTerminate'>
+>;
+
+/** A step of one run of one payload's escalation: its name in journal, acknowledgements and metrics. */
+export interface StepRef {
+  readonly episode: number;
+  readonly index: number;
+  readonly signal: string;
+}
+export type StepOutcome = 'delivered' | 'no_process' | 'refused' | 'uncertain';
+
+/** What is to be done in the world. `agent.ts` runs them: journal → files → signals → http → reports. */
+export type Effect =
+  /** The persistent part of the state changed. */
+  | { readonly type: 'persist' }
+  /** The published truth changed. */
+  | { readonly type: 'publish' }
+  | { readonly type: 'signal'; readonly payload: PayloadSpec; readonly step: StepRef; readonly to: StepReceiver }
+  /** Ask this source again soon (1 s after the first absence, S1.6). */
+  | { readonly type: 'poll_soon'; readonly source: string; readonly inMs: number }
+  /** Worth a log line and, by `event`, a counter. Never contains values of unknown keys' content beyond a bounded excerpt. */
+  | {
+      readonly type: 'log';
+      readonly level: 'debug' | 'info' | 'warn' | 'error';
+      readonly event: string;
+      readonly fields: Readonly<Record<string, unknown>>;
+      readonly message: string;
+    };
+
+export type Phase = 'running' | 'draining' | 'stopping' | 'stopped';
+export type SourceState = 'ok' | 'stale' | 'failed' | 'absent';
+
+export interface SnapshotFeature {
+  readonly value: string;
+  readonly source: string;
+  readonly sinceMs: number;
+  readonly stale: boolean;
+}
+export interface SnapshotNotice {
+  readonly id: string;
+  readonly source: string;
+  readonly kind: NoticeKind;
+  readonly deadlineMs: number | null;
+  readonly reason: string;
+  readonly firstSeenMs: number;
+  readonly stale: boolean;
+  /** Deadline before this boot (S1.8): shown, not acted on. */
+  readonly expired: boolean;
+  /** The operator overrode it (S1.5). */
+  readonly ignored: boolean;
+}
+export interface SnapshotSource {
+  readonly name: string;
+  readonly state: SourceState;
+  readonly sinceMs: number;
+  /** Stable code of what is wrong now, if anything is. */
+  readonly error: string | null;
+  /** Keys whose present content is not acceptable, with the reason's code; their last good values stand. */
+  readonly faults: Readonly<Record<string, string>>;
+}
+export type PayloadState = 'running' | 'stopping' | 'stopped';
+
+/** One payload as its owner and root may see it (S5.5). */
+export interface SnapshotPayload {
+  readonly spec: PayloadSpec;
+  readonly state: PayloadState;
+  readonly deadlineMs: number | null;
+  readonly stopAtMs: number | null;
+  readonly episode: number;
+  readonly plan: readonly {
+    readonly step: StepRef;
+    readonly to: StepReceiver;
+    readonly dueMs: number;
+    readonly state: 'planned' | 'done' | 'skipped' | 'pending';
+  }[];
+}
+
+/** The one truth at one moment. Immutable; holds instants only, never "seconds left", so that it changes when the truth does. */
+export interface Snapshot {
+  readonly phase: Phase;
+  readonly deadlineMs: number | null;
+  /** The host's promise of notice (feature `grace_secs`), not the agent's lead. */
+  readonly graceSecs: number | null;
+  readonly stopGraceSecs: number;
+  readonly drainAtMs: number | null;
+  readonly stopAtMs: number | null;
+  readonly reason: string | null;
+  readonly overdue: boolean;
+  readonly terminationAllowed: boolean | null;
+  readonly canTerminate: CanTerminate | null;
+  readonly notices: readonly SnapshotNotice[];
+  /** As published: precedence applied, shutdown keys equal to the deadline. */
+  readonly machine: Readonly<Record<string, SnapshotFeature>>;
+  readonly job: Readonly<Record<string, SnapshotFeature>>;
+  readonly sources: readonly SnapshotSource[];
+  readonly payloads: Readonly<Record<PayloadState, number>>;
+  /** When this picture changes by itself, if ever. */
+  readonly nextChangeMs: number | null;
+}
+
+export interface StepResult<State> {
+  readonly state: State;
+  readonly snapshot: Snapshot;
+  /** Every known payload with its plan, for owners, delivery and views. */
+  readonly payloads: readonly SnapshotPayload[];
+  readonly effects: readonly Effect[];
+  /** When `step` must be called again at the latest, although nothing happens; `mono` rules where set. */
+  readonly wakeAt: { readonly wall: number | null; readonly mono: number | null };
+}

@@ -1,0 +1,60 @@
+/**
+ * What the consumers (files, HTTP, reports, commands) may ask of the running agent. `agent.ts` is the only
+ * implementation; consumers import this and the types of `lifetime/`, never each other nor a source.
+ */
+import type { Input, PayloadSpec, Snapshot, SnapshotPayload, SourceState } from './lifetime/types.ts';
+
+/** The Snapshot with its one serialisation: the same bytes go to the file, the GET and the streams. */
+export interface Publication {
+  readonly snapshot: Snapshot;
+  /** Documented JSON (DESIGN.md, Interfaces), newline at the end. */
+  readonly lifetimeJson: Buffer;
+  /** Strong, quoted, from the content alone: valid over restarts. Also the event id (unquoted). */
+  readonly etag: string;
+  /** Values as published, without newline. */
+  readonly machine: Readonly<Record<string, string>>;
+  readonly job: Readonly<Record<string, string>>;
+  /** A payload's own view by its secret token (machine side is the common one). */
+  readonly views: Readonly<Record<string, { readonly job: Readonly<Record<string, string>> }>>;
+  readonly payloads: readonly SnapshotPayload[];
+}
+
+/** `/v1/sources`: changes with each poll, so it stands outside the Snapshot. Instants in ms. */
+export interface LiveSource {
+  readonly name: string;
+  readonly state: SourceState;
+  readonly lastSuccessMs: number | null;
+  readonly lastError: { readonly code: string; readonly detail: string; readonly atMs: number } | null;
+  /** Duration of the last reading. */
+  readonly latencyMs: number | null;
+  readonly reads: number;
+  readonly failures: number;
+  readonly pollMs: number;
+}
+
+export type Registration = Omit<PayloadSpec, 'id' | 'token' | 'registeredMs'>;
+
+/** Who calls, on the kernel's word (SYSTEMS.md, "Who is calling"). `operator` = came through admin.sock. */
+export type Caller = { readonly kind: 'operator' } | { readonly kind: 'user'; readonly uid: number } | { readonly kind: 'reader' };
+
+export interface AgentPort {
+  publication(): Publication;
+  /** Called after files and signals, in the HTTP stage. Returns the unsubscribe. */
+  subscribe(listener: (publication: Publication) => void): () => void;
+  sources(): readonly LiveSource[];
+  /** Adds id and token, runs the heart, returns the row as it stands afterwards. */
+  register(registration: Registration): SnapshotPayload;
+  /** Runs the heart on an input; effects are carried out before it returns, but for reports and files over their bound. */
+  submit(input: Input): void;
+  /** A file for the site (`PUT /joboutputs/NAME`), already checked for name and size; queued if the site does not answer. */
+  jobOutput(name: string, body: Buffer, uid: number): 'stored' | 'no_channel' | 'full';
+  readiness(): { readonly ready: boolean; readonly reason: string };
+  /** Liveness: false when the main loop's own work is overdue. */
+  health(): { readonly healthy: boolean; readonly reason: string };
+  /** Prometheus text exposition. */
+  metricsText(): string;
+  /** One row, as the owner sees it. */
+  payload(id: string): SnapshotPayload | undefined;
+  nowMs(): number;
+  count(metric: string, labels?: Readonly<Record<string, string>>): void;
+}

@@ -1,0 +1,72 @@
+/**
+ * What a source is. To add one: (1) write `sources/NAME.ts` exporting a `SourceDefinition`; (2) add one line to the
+ * list in `sources/index.ts`; (3) add its configuration keys to its own `schema`. Nothing else knows about sources.
+ *
+ * A source only reads. The driver (`driver.ts`) decides when, bounds the time, measures, prevents overlap, adds jitter
+ * and keeps the log free of repetition.
+ */
+import type { Logger } from 'pino';
+import type { Answer, SourceRank } from '../lifetime/types.ts';
+
+/** Result of one reading. Throwing is allowed too: a `SourceError` keeps its code, anything else becomes `internal`. */
+export type ReadResult =
+  | { readonly outcome: 'answer'; readonly answer: Answer }
+  | { readonly outcome: 'no_channel'; readonly detail: string };
+
+/** A failure with a stable code, e.g. `http_500`, `timeout`, `hung`, `bad_json`. The message is for people. */
+export class SourceError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.name = 'SourceError';
+    this.code = code;
+  }
+}
+
+export interface ReadContext {
+  /** Aborted when the driver's time bound is over or the agent stops. */
+  readonly signal: AbortSignal;
+  /** The heart waits for a confirmation: do not answer from a cache (S1.6, "ask again each second"). */
+  readonly fresh: boolean;
+}
+
+export interface Source {
+  readonly name: string;
+  readonly rank: SourceRank;
+  /** Interval in ms, or a cron expression that a site wrote, or `once` for what cannot change within a boot. */
+  readonly poll: number | { readonly cron: string } | 'once';
+  /** Longest that one `read` may take, ms. */
+  readonly timeoutMs: number;
+  read(context: ReadContext): Promise<ReadResult>;
+  /**
+   * Push, where the channel offers it: call `changed` whenever something may have changed; the driver then reads at once.
+   * The poll goes on all the same. Must end when `signal` is aborted.
+   */
+  watch?(changed: () => void, signal: AbortSignal): void;
+  /** When the next poll is worth while, if the channel says so (HTTP max-age); ms from now. Asked after each read. */
+  nextPollMs?(): number | undefined;
+  /** Releases what is held (keep-alive sockets, helper processes). Must not block. */
+  close?(): void;
+}
+
+/** What every source may use of its surroundings; every root is an option, so that tests need no mocks. */
+export interface SourceEnvironment {
+  /** Where `/proc`, `/sys`, `/etc`, `/run` begin; `/` outside tests. */
+  readonly root: string;
+  /** The agent's own output: never read as a source (DESIGN.md, Interfaces). */
+  readonly runtimeDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+  /** Instant of the first boot of this machine, UNIX ms, persisted. */
+  readonly firstBootMs: number;
+  /** How to start this very program again with other arguments (the reader child of `directory`). */
+  readonly self: { readonly command: string; readonly args: readonly string[] };
+}
+
+/** What stands in `sources/index.ts`, one a source. `schema` is JSON Schema of its `[source.NAME]` table. */
+export interface SourceDefinition<Config> {
+  readonly name: string;
+  readonly schema: Readonly<Record<string, unknown>>;
+  /** Zero sources when the channel is neither configured nor found; several where one table names several. */
+  create(config: Config, environment: SourceEnvironment): readonly Source[];
+}
