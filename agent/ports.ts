@@ -35,7 +35,10 @@ export interface LiveSource {
 export type Registration = Omit<PayloadSpec, 'id' | 'token' | 'registeredMs'>;
 
 /** Who calls, on the kernel's word (SYSTEMS.md, "Who is calling"). `operator` = came through admin.sock. */
-export type Caller = { readonly kind: 'operator' } | { readonly kind: 'user'; readonly uid: number } | { readonly kind: 'reader' };
+export type Caller =
+  | { readonly kind: 'operator' }
+  | { readonly kind: 'user'; readonly uid: number }
+  | { readonly kind: 'reader' };
 
 export interface AgentPort {
   publication(): Publication;

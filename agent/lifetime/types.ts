@@ -165,8 +165,8 @@ export type Input =
   | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' }
   /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
   | { readonly type: 'deliverer_gone'; readonly id: string }
-  /** Delivery reports back: by the daemon's own hand or acknowledged by `exec`. */
-  | { readonly type: 'step_done'; readonly id: string; readonly step: StepRef; readonly outcome: StepOutcome }
+  /** Delivery reports back, all of one tick at once: by the daemon's own hand or acknowledged by `exec`. */
+  | { readonly type: 'steps_done'; readonly results: readonly StepResultReport[] }
   /** The clock stepped: where boot lies on the corrected clock (S1.8). */
   | { readonly type: 'clock_changed'; readonly bootWallMs: number };
 
@@ -180,12 +180,22 @@ export interface StepRef {
   readonly index: number;
   readonly signal: string;
 }
+export interface StepResultReport {
+  readonly id: string;
+  readonly step: StepRef;
+  readonly outcome: StepOutcome;
+  /** When the signal went out. */
+  readonly at: Instant;
+}
 export type StepOutcome = 'delivered' | 'no_process' | 'refused' | 'uncertain';
 
 /** What is to be done in the world. `agent.ts` runs them: journal → files → signals → http → reports. */
 export type Effect =
-  /** The persistent part of the state changed. */
-  | { readonly type: 'persist' }
+  /**
+   * One part of the state changed: `source/NAME`, `payload/ID`, `operator`. The journal keeps the last value by key;
+   * `null` deletes. A payload's part names the steps about to be taken, so writing it first is the journal's "intent".
+   */
+  | { readonly type: 'persist'; readonly key: string; readonly value: unknown }
   /** The published truth changed. */
   | { readonly type: 'publish' }
   | { readonly type: 'signal'; readonly payload: PayloadSpec; readonly step: StepRef; readonly to: StepReceiver }
