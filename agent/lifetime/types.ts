@@ -68,6 +68,8 @@ export interface FeatureReading {
 
 /** A good answer of a source. Sides not mentioned were not asked. */
 export interface Answer {
+  /** The host's clock as its answer showed it (HTTP `Date`), UNIX ms; for S4.3. */
+  readonly hostNowMs?: number;
   readonly machine?: FeatureReading;
   readonly job?: FeatureReading;
   /** By the platform's own event id (`spot`, `events/i-0a1`), without the source's name. */
@@ -196,8 +198,6 @@ export type Effect =
    * `null` deletes. A payload's part names the steps about to be taken, so writing it first is the journal's "intent".
    */
   | { readonly type: 'persist'; readonly key: string; readonly value: unknown }
-  /** The published truth changed. */
-  | { readonly type: 'publish' }
   | { readonly type: 'signal'; readonly payload: PayloadSpec; readonly step: StepRef; readonly to: StepReceiver }
   /** Ask this source again soon (1 s after the first absence, S1.6). */
   | { readonly type: 'poll_soon'; readonly source: string; readonly inMs: number }
@@ -231,6 +231,8 @@ export interface SnapshotNotice {
   readonly expired: boolean;
   /** The operator overrode it (S1.5). */
   readonly ignored: boolean;
+  /** Announced with less notice than the host's own `grace_secs` promises (S3.2). */
+  readonly brokenPromise: boolean;
 }
 export interface SnapshotSource {
   readonly name: string;
@@ -238,6 +240,8 @@ export interface SnapshotSource {
   readonly sinceMs: number;
   /** Stable code of what is wrong now, if anything is. */
   readonly error: string | null;
+  /** How far the host's clock is ahead of ours, where that is large enough to plan with (S4.3). */
+  readonly clockOffsetSecs: number | null;
   /** Keys whose present content is not acceptable, with the reason's code; their last good values stand. */
   readonly faults: Readonly<Record<string, string>>;
 }
@@ -261,7 +265,10 @@ export interface SnapshotPayload {
 /** The one truth at one moment. Immutable; holds instants only, never "seconds left", so that it changes when the truth does. */
 export interface Snapshot {
   readonly phase: Phase;
+  /** As the host said it. */
   readonly deadlineMs: number | null;
+  /** The same moment on this machine's clock: differs only where the host's clock does (S4.3). */
+  readonly localDeadlineMs: number | null;
   /** The host's promise of notice (feature `grace_secs`), not the agent's lead. */
   readonly graceSecs: number | null;
   readonly stopGraceSecs: number;

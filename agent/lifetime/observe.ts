@@ -1,0 +1,243 @@
+/** One observation entered into what is held of its source (SEMANTICS S1.4–S1.6, S4.3). Nothing good is ever lost here. */
+import { translate } from './features.ts';
+import { applyReading, type Held, isLive, pruneGone } from './held.ts';
+import type { SourceRecord } from './state.ts';
+import type { Answer, Effect, FeatureReading, Instant, Observation, Reading, Side, StatedNotice } from './types.ts';
+
+/** S4.3: a difference below this is jitter and latency. */
+const CLOCK_TOLERANCE_MS = 30_000;
+/** S4.3: one strange Date may be a cache's; two running are a clock. */
+const CLOCK_RUNS = 2;
+/** S1.6: a server or directory that gave so many and suddenly gives none has more likely lost its content than cleared it. */
+const ALL_GONE_FROM = 2;
+
+const SIDES: readonly Side[] = ['machine', 'job'];
+
+/**
+ * The record after the observation, with what is worth a log line. `confirming` tells that something is missing but not
+ * yet cleared, so that the source should be asked again soon.
+ */
+export function observe(
+  record: SourceRecord,
+  observation: Observation,
+  now: Instant,
+): {
+  readonly record: SourceRecord;
+  readonly effects: readonly Effect[];
+  readonly confirming: boolean;
+  readonly good: boolean;
+} {
+  if (observation.outcome !== 'answer') return unanswered(record, observation, now);
+  const { answer } = observation;
+  const faults: Record<string, string> = {};
+  const keys = { ...record.keys };
+  const channels = { ...record.channels };
+  const lost = sourceGone(record, answer);
+  for (const side of SIDES) {
+    const reading = answer[side];
+    if (reading === undefined) {
+      for (const [key, code] of Object.entries(record.faults)) if (key.startsWith(`${side}/`)) faults[key] = code;
+      continue;
+    }
+    const read = readSide(record, side, reading, now, lost);
+    keys[side] = read.keys;
+    if (read.channel !== undefined) channels[side] = read.channel;
+    for (const [key, code] of Object.entries(read.faults)) faults[`${side}/${key}`] = code;
+  }
+  const notices = readNotices(record, answer, now, faults);
+  const next: SourceRecord = {
+    ...record,
+    state: 'ok',
+    sinceMs: record.state === 'ok' ? record.sinceMs : now.wall,
+    error: null,
+    everGood: true,
+    confirmed: true,
+    channels,
+    keys,
+    notices,
+    faults: sameFlat(record.faults, faults) ? record.faults : faults,
+    clock: readClock(record, answer, now),
+  };
+  const confirming = [...Object.values(keys.machine), ...Object.values(keys.job), ...Object.values(notices)].some(
+    (held) => held.misses !== null,
+  );
+  return { record: keep(record, next), effects: faultLogs(record, next), confirming, good: true };
+}
+
+function unanswered(record: SourceRecord, observation: Exclude<Observation, { outcome: 'answer' }>, now: Instant) {
+  // A channel that once answered and is not there any more has failed; only one that never was is absent.
+  const state = observation.outcome === 'no_channel' && !record.everGood ? 'absent' : 'failed';
+  const error = observation.outcome === 'failed' ? observation.error : record.everGood ? 'no_channel' : null;
+  const unbroken = <T>(held: Held<T>): Held<T> => (held.misses === null ? held : { ...held, misses: null });
+  const next: SourceRecord = {
+    ...record,
+    state,
+    error,
+    sinceMs: record.state === state && record.error === error ? record.sinceMs : now.wall,
+    keys: { machine: mapSame(record.keys.machine, unbroken), job: mapSame(record.keys.job, unbroken) },
+    notices: mapSame(record.notices, unbroken),
+  };
+  return { record: keep(record, next), effects: [], confirming: false, good: false };
+}
+
+function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now: Instant, lost: boolean) {
+  const { rank } = record.info;
+  const translated = translate(side, rank, reading.keys);
+  const before = record.keys[side];
+  const live = Object.keys(before).filter((key) => isLive(before[key]));
+  if (reading.complete) for (const key of live) if (!translated.has(key)) translated.set(key, { is: 'absent' });
+  const anything = Object.values(reading.keys).some((value) => value.is === 'present');
+  const mentioned = live.every((key) => ['absent', 'negative'].includes(translated.get(key)?.is ?? 'unknown'));
+  const otherChannel = record.channels[side] !== undefined && record.channels[side] !== reading.channel;
+  const faults: Record<string, string> = {};
+  // Another file system stands there now. What it has is taken; what it lacks proves nothing yet, and if it is empty it
+  // is most likely the bare mount point.
+  if (!anything && live.length > 0 && (lost || otherChannel || (live.length >= ALL_GONE_FROM && mentioned))) {
+    const code = otherChannel ? 'other_channel' : 'all_gone';
+    return {
+      keys: mapSame(before, breakRow),
+      faults: Object.fromEntries(live.map((key) => [key, code])),
+      channel: undefined,
+    };
+  }
+  const keys: Record<string, Held<string>> = { ...before };
+  for (const [key, value] of translated) {
+    if (otherChannel && value.is === 'absent') continue;
+    const held = applyReading(keys[key], value, now, { witnessed: record.everGood, same: Object.is });
+    if (held !== undefined) keys[key] = held;
+    if (value.is === 'unknown') faults[key] = value.error;
+  }
+  return { keys: pruneGone(sameFlat(before, keys) ? before : keys, now), faults, channel: reading.channel };
+}
+
+const breakRow = <T>(held: Held<T>): Held<T> => (held.misses === null ? held : { ...held, misses: null });
+
+/** Over both sides together: two or more were held, every one was asked for, and none is there. */
+function sourceGone(record: SourceRecord, answer: Answer): boolean {
+  let held = 0;
+  for (const side of SIDES) {
+    const live = Object.keys(record.keys[side]).filter((key) => isLive(record.keys[side][key]));
+    held += live.length;
+    const reading = answer[side];
+    if (live.length > 0 && reading === undefined) return false;
+    if (reading && Object.values(reading.keys).some((value) => value.is === 'present' || value.is === 'unknown'))
+      return false;
+  }
+  return held >= ALL_GONE_FROM;
+}
+
+function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults: Record<string, string>) {
+  const before = record.notices;
+  if (answer.notices === undefined) return before;
+  const readings: Record<string, Reading<StatedNotice>> = { ...answer.notices.byId };
+  if (answer.notices.complete) for (const id of Object.keys(before)) readings[id] ??= { is: 'absent' };
+  const after: Record<string, Held<StatedNotice>> = { ...before };
+  for (const [id, reading] of Object.entries(readings)) {
+    const held = applyReading(before[id], reading, now, {
+      witnessed: record.everGood,
+      same: sameNotice,
+      update: (old, next, wasGone) => updateNotice(old, next, wasGone, now),
+    });
+    if (held !== undefined)
+      after[id] = before[id] === undefined ? { ...held, value: timed(held.value, held.firstSeenMs) } : held;
+    if (reading.is === 'unknown') faults[`notice/${id}`] = reading.error;
+  }
+  return pruneGone(sameFlat(before, after) ? before : after, now);
+}
+
+/** S1.3: certain but without a time → first seen + what the platform guarantees. */
+function timed(notice: StatedNotice, firstSeenMs: number): StatedNotice {
+  if (notice.deadlineMs !== null || notice.minimumNoticeMs === undefined) return notice;
+  return { ...notice, deadlineMs: firstSeenMs + notice.minimumNoticeMs };
+}
+
+function updateNotice(old: StatedNotice, next: StatedNotice, wasGone: boolean, now: Instant): StatedNotice {
+  // A notice that was really cleared, whose old time has passed meanwhile, would kill at once if the old time ruled.
+  const forgotten = wasGone && old.deadlineMs !== null && old.deadlineMs <= now.wall;
+  if (next.deadlineMs === null)
+    return forgotten
+      ? timed(next, now.wall)
+      : { ...next, deadlineMs: old.deadlineMs ?? timed(next, now.wall).deadlineMs };
+  if (next.onlyEarlier && old.deadlineMs !== null && !forgotten)
+    return { ...next, deadlineMs: Math.min(old.deadlineMs, next.deadlineMs) };
+  return next;
+}
+
+const sameNotice = (a: StatedNotice, b: StatedNotice): boolean =>
+  a.kind === b.kind && a.deadlineMs === b.deadlineMs && a.reason === b.reason;
+
+function readClock(record: SourceRecord, answer: Answer, now: Instant): SourceRecord['clock'] {
+  if (answer.hostNowMs === undefined) return record.clock;
+  const offsetMs = answer.hostNowMs - now.wall;
+  if (Math.abs(offsetMs) <= CLOCK_TOLERANCE_MS) return null;
+  // Date has whole seconds and answers take time: a wobble is not a new offset, else the plan would move with each poll.
+  const before = record.clock;
+  if (before !== null && Math.abs(before.offsetMs - offsetMs) < CLOCK_TOLERANCE_MS / 10) {
+    return before.runs >= CLOCK_RUNS ? before : { ...before, runs: before.runs + 1 };
+  }
+  return { offsetMs, runs: before === null ? 1 : Math.min(CLOCK_RUNS, before.runs + 1) };
+}
+
+/** By how much the host's clock is ahead of ours, once it is certain; else 0. */
+export const clockOffsetMs = (record: SourceRecord): number =>
+  record.clock !== null && record.clock.runs >= CLOCK_RUNS ? record.clock.offsetMs : 0;
+
+/** One line when a key goes bad or its fault changes, one when it is well again. The driver tells of whole failures. */
+function faultLogs(before: SourceRecord, after: SourceRecord): Effect[] {
+  const effects: Effect[] = [];
+  const source = after.info.name;
+  for (const [key, error] of Object.entries(after.faults)) {
+    if (before.faults[key] === error) continue;
+    effects.push({
+      type: 'log',
+      level: 'warn',
+      event: 'feature_rejected',
+      fields: { source, key, error },
+      message: `${source}: ${key} is not acceptable (${error}), the last good value stands`,
+    });
+  }
+  for (const key of Object.keys(before.faults)) {
+    if (after.faults[key] === undefined)
+      effects.push({
+        type: 'log',
+        level: 'info',
+        event: 'feature_recovered',
+        fields: { source, key },
+        message: `${source}: ${key} is acceptable again`,
+      });
+  }
+  return effects;
+}
+
+/** The old object where nothing changed, so that "changed" can be seen by reference and nothing is written needlessly. */
+function keep(before: SourceRecord, after: SourceRecord): SourceRecord {
+  const same =
+    before.state === after.state &&
+    before.sinceMs === after.sinceMs &&
+    before.error === after.error &&
+    before.everGood === after.everGood &&
+    before.confirmed === after.confirmed &&
+    sameFlat(before.channels, after.channels) &&
+    sameFlat(before.keys.machine, after.keys.machine) &&
+    sameFlat(before.keys.job, after.keys.job) &&
+    sameFlat(before.notices, after.notices) &&
+    sameFlat(before.faults, after.faults) &&
+    before.clock === after.clock;
+  return same ? before : after;
+}
+
+function sameFlat(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
+  if (a === b) return true;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.is(a[key], b[key]));
+}
+
+function mapSame<T>(record: Readonly<Record<string, T>>, map: (value: T) => T): Readonly<Record<string, T>> {
+  let changed = false;
+  const result: Record<string, T> = {};
+  for (const [key, value] of Object.entries(record)) {
+    result[key] = map(value);
+    changed ||= result[key] !== value;
+  }
+  return changed ? result : record;
+}

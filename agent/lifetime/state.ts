@@ -1,0 +1,238 @@
+/** The whole memory of the heart: plain data, so that it can be written down part by part and read back exactly. */
+import type { Held } from './held.ts';
+import type {
+  Instant,
+  PayloadSpec,
+  Policy,
+  Side,
+  SourceInfo,
+  StatedNotice,
+  StepRef,
+  StepResultReport,
+} from './types.ts';
+
+export interface SourceRecord {
+  readonly info: SourceInfo;
+  /** As last heard; `stale` is a matter of time and not stored. */
+  readonly state: 'absent' | 'ok' | 'failed';
+  readonly sinceMs: number;
+  readonly error: string | null;
+  /** It has given at least one good answer since the agent first knew it. */
+  readonly everGood: boolean;
+  /** False for what was restored from another boot and not yet heard again (S4.1). */
+  readonly confirmed: boolean;
+  readonly channels: Readonly<Partial<Record<Side, string>>>;
+  readonly keys: Readonly<Record<Side, Readonly<Record<string, Held<string>>>>>;
+  readonly notices: Readonly<Record<string, Held<StatedNotice>>>;
+  /** `machine/shutdowntime` → code of what is wrong with it now. */
+  readonly faults: Readonly<Record<string, string>>;
+  /** S4.3: how far the host's clock is ahead of ours. `runs` = answers running that said so. */
+  readonly clock: { readonly offsetMs: number; readonly runs: number } | null;
+}
+
+export interface OperatorRecord {
+  readonly notices: Readonly<Record<string, Held<StatedNotice>>>;
+  /** Full ids (`ec2/spot`) that the operator overrode (S1.5). */
+  readonly ignored: readonly string[];
+}
+
+export interface StepMark {
+  readonly step: StepRef;
+  /** `issued`: about to be delivered, the journal's intent. `repeat`: issued before a crash and not known whether it went out. */
+  readonly state: 'issued' | 'done' | 'skipped' | 'repeat';
+  readonly at: Instant;
+  /** Sent a second time after a crash; never a third. */
+  readonly uncertain?: true;
+}
+
+/** One run of a payload's escalation (S3.6). */
+export interface Episode {
+  readonly number: number;
+  /** The notice that set the deadline when it began. */
+  readonly noticeId: string;
+  readonly marks: readonly StepMark[];
+  /** When the SIGTERM (or what stands in its place) went out: from here on time is counted monotonically. */
+  readonly anchor: Instant | null;
+  /** Ended: by a clear or because the stop time moved well into the future. */
+  readonly ended: { readonly atMs: number; readonly by: 'clear' | 'postponed' } | null;
+}
+
+export interface PayloadRecord {
+  readonly spec: PayloadSpec;
+  /** Who sends the signals: `exec` while it lives, else the daemon (S3.8). */
+  readonly delivery: 'daemon' | 'exec';
+  readonly episode: Episode | null;
+}
+
+/** Small things that belong to no part of their own. */
+export interface Tally {
+  /** Payloads that ended since boot; arms "can terminate" (S5.2). */
+  readonly ended: number;
+}
+
+export interface State {
+  readonly bootWallMs: number;
+  readonly firstBootMs: number;
+  readonly policy: Policy;
+  readonly sources: Readonly<Record<string, SourceRecord>>;
+  /** Monotonic time of each source's last good answer. Changes with each poll, so it stands apart and is never written down. */
+  readonly heard: Readonly<Record<string, number>>;
+  readonly operator: OperatorRecord;
+  readonly payloads: Readonly<Record<string, PayloadRecord>>;
+  readonly tally: Tally;
+}
+
+export const DEFAULT_POLICY: Policy = {
+  drainMs: 30 * 60_000,
+  graceMs: 120_000,
+  steps: [
+    { at: 'grace', signal: 'SIGTERM' },
+    { at: 5_000, signal: 'SIGKILL' },
+  ],
+  kindOverrides: {},
+  shutdownKeys: 'always',
+};
+
+export function initialState(bootWallMs: number, firstBootMs: number): State {
+  return {
+    bootWallMs,
+    firstBootMs,
+    policy: DEFAULT_POLICY,
+    sources: {},
+    heard: {},
+    operator: { notices: {}, ignored: [] },
+    payloads: {},
+    tally: { ended: 0 },
+  };
+}
+
+export function newSource(info: SourceInfo, now: Instant): SourceRecord {
+  return {
+    info,
+    state: 'absent',
+    sinceMs: now.wall,
+    error: null,
+    everGood: false,
+    confirmed: true,
+    channels: {},
+    keys: { machine: {}, job: {} },
+    notices: {},
+    faults: {},
+    clock: null,
+  };
+}
+
+/** The parts of a state by their journal keys (see the `persist` effect). */
+export function partsOf(state: State): Map<string, unknown> {
+  const parts = new Map<string, unknown>([
+    ['operator', state.operator],
+    ['tally', state.tally],
+  ]);
+  for (const [name, record] of Object.entries(state.sources)) parts.set(`source/${name}`, record);
+  for (const [id, record] of Object.entries(state.payloads)) parts.set(`payload/${id}`, record);
+  return parts;
+}
+
+/** Parts that outlive a boot: what the host announced, and the operator's word. Payloads and steps die with the boot (S4.1). */
+export const outlivesBoot = (key: string): boolean => key === 'operator' || key.startsWith('source/');
+
+/**
+ * A state from the parts that a former run wrote. Of the same boot: everything, where steps that were about to be taken
+ * are marked for one more attempt unless `done` knows better. Of another boot: notices and features only, unconfirmed
+ * until their source is heard again, with reboots that evidently happened dismissed (S1.8, S4.1).
+ */
+export function restoreState(
+  parts: ReadonlyMap<string, unknown>,
+  done: readonly StepResultReport[],
+  options: {
+    readonly sameBoot: boolean;
+    readonly bootWallMs: number;
+    readonly firstBootMs: number;
+    readonly now: Instant;
+  },
+): State {
+  const { sameBoot, bootWallMs, firstBootMs, now } = options;
+  const sources: Record<string, SourceRecord> = {};
+  const payloads: Record<string, PayloadRecord> = {};
+  let { operator, tally } = initialState(bootWallMs, firstBootMs);
+  for (const [key, value] of parts) {
+    const name = key.slice(key.indexOf('/') + 1);
+    // The checksums vouch for the content; a part without the expected shape comes from another version and is left out.
+    if (key.startsWith('source/') && hasShape<SourceRecord>(value, 'info', 'keys', 'notices')) {
+      sources[name] = sameBoot
+        ? { ...value, state: value.state === 'ok' ? 'failed' : value.state, error: null }
+        : ofAnotherBoot(value, bootWallMs);
+    } else if (sameBoot && key.startsWith('payload/') && hasShape<PayloadRecord>(value, 'spec', 'delivery')) {
+      payloads[name] = value;
+    } else if (key === 'operator' && hasShape<OperatorRecord>(value, 'notices', 'ignored')) {
+      operator = sameBoot
+        ? value
+        : { ...value, notices: mapValues(value.notices, (held) => dismissReboot(held, bootWallMs)) };
+    } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
+      tally = value;
+    }
+  }
+  for (const report of done) {
+    const record = payloads[report.id];
+    if (record) payloads[report.id] = markDone(record, report);
+  }
+  return {
+    ...initialState(bootWallMs, firstBootMs),
+    sources,
+    heard: Object.fromEntries(Object.keys(sources).map((name) => [name, now.mono])),
+    operator,
+    payloads: mapValues(payloads, forRepeat),
+    tally,
+  };
+}
+
+/** A delivery report entered into the payload's episode. */
+export function markDone(record: PayloadRecord, report: StepResultReport): PayloadRecord {
+  const { episode } = record;
+  if (episode === null || episode.number !== report.step.episode) return record;
+  const marks = episode.marks.map((mark) =>
+    mark.step.index === report.step.index ? { ...mark, state: 'done' as const } : mark,
+  );
+  return { ...record, episode: { ...episode, marks } };
+}
+
+function forRepeat(record: PayloadRecord): PayloadRecord {
+  if (record.episode === null) return record;
+  const marks = record.episode.marks.map((mark) =>
+    mark.state !== 'issued'
+      ? mark
+      : mark.uncertain
+        ? { ...mark, state: 'done' as const }
+        : { ...mark, state: 'repeat' as const },
+  );
+  return { ...record, episode: { ...record.episode, marks } };
+}
+
+function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
+  const forget = <T>(held: Held<T>): Held<T> => ({ ...held, misses: null, witnessed: false });
+  return {
+    ...record,
+    state: 'failed',
+    error: null,
+    confirmed: false,
+    // Device numbers mean nothing across boots: the first channel seen now is the one to compare with.
+    channels: {},
+    clock: null,
+    keys: { machine: mapValues(record.keys.machine, forget), job: mapValues(record.keys.job, forget) },
+    notices: mapValues(record.notices, (held) => dismissReboot(forget(held), bootWallMs)),
+  };
+}
+
+function dismissReboot(held: Held<StatedNotice>, bootWallMs: number): Held<StatedNotice> {
+  const { kind, deadlineMs } = held.value;
+  const happened = (kind === 'reboot' || kind === 'redeploy') && deadlineMs !== null && deadlineMs < bootWallMs;
+  return happened ? { ...held, dismissed: true } : held;
+}
+
+export function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (value: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}
+
+function hasShape<T>(value: unknown, ...fields: readonly (keyof T & string)[]): value is T {
+  return typeof value === 'object' && value !== null && fields.every((field) => field in value);
+}

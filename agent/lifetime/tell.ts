@@ -1,0 +1,59 @@
+/** News in words, for the log and its counters. */
+import type { Effect, Snapshot } from './types.ts';
+
+/**
+ * What changed between two Snapshots, in words: one line each for phase, deadline and every notice that came, changed or
+ * went. Kept outside `step` so that a replay after a crash does not tell old news.
+ */
+export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] {
+  const effects: Effect[] = [];
+  if (before?.phase !== after.phase && !(before === null && after.phase === 'running')) {
+    effects.push(
+      log(
+        after.phase === 'running' ? 'info' : 'warn',
+        'phase_changed',
+        { from: before?.phase ?? null, to: after.phase, deadline: at(after.deadlineMs), reason: after.reason },
+        `phase ${after.phase}${after.reason ? ` (${after.reason})` : ''}`,
+      ),
+    );
+  }
+  if ((before?.deadlineMs ?? null) !== after.deadlineMs) {
+    const text =
+      after.deadlineMs === null
+        ? 'no deadline any more'
+        : `deadline ${new Date(after.deadlineMs).toISOString()} (${after.reason})`;
+    effects.push(
+      log(
+        'info',
+        'deadline_changed',
+        { from: at(before?.deadlineMs ?? null), to: at(after.deadlineMs), reason: after.reason },
+        text,
+      ),
+    );
+  }
+  const known = new Map(before?.notices.map((notice) => [notice.id, notice]));
+  for (const notice of after.notices) {
+    const old = known.get(notice.id);
+    known.delete(notice.id);
+    const fields = { notice: notice.id, kind: notice.kind, deadline: at(notice.deadlineMs), reason: notice.reason };
+    if (old === undefined) effects.push(log('info', 'notice_new', fields, `${notice.id}: ${notice.kind} announced`));
+    else if (old.deadlineMs !== notice.deadlineMs || old.kind !== notice.kind)
+      effects.push(log('info', 'notice_changed', fields, `${notice.id}: ${notice.kind} changed`));
+    if (notice.brokenPromise && !old?.brokenPromise)
+      effects.push(log('warn', 'promise_broken', fields, `${notice.id} came with less notice than the host promises`));
+  }
+  for (const notice of known.values())
+    effects.push(log('info', 'notice_cleared', { notice: notice.id, kind: notice.kind }, `${notice.id}: cleared`));
+  return effects;
+}
+
+function log(
+  level: 'info' | 'warn',
+  event: string,
+  fields: Readonly<Record<string, unknown>>,
+  message: string,
+): Effect {
+  return { type: 'log', level, event, fields, message };
+}
+
+const at = (ms: number | null): number | null => (ms === null ? null : Math.floor(ms / 1000));
