@@ -25,6 +25,9 @@ const AFTER_DEADLINE_MS = 30_000;
 /** S3.6: a stop time that moves less than this into the future is the same episode (clocks and hosts wobble). */
 const SAME_EPISODE_MS = 30_000;
 
+/** Stands for a notice where a payload's own deadline is the one that counts. */
+const OWN_DEADLINE = 'own';
+
 interface PlannedStep {
   readonly index: number;
   readonly signal: string;
@@ -35,43 +38,49 @@ interface PlannedStep {
   readonly kill: boolean;
 }
 
-/** The order of the steps is that of their times, so that an index names the same step before and after a restart. */
-function orderedSteps(spec: PayloadSpec, policy: Policy): { readonly step: EscalationStep; readonly leadMs: number }[] {
-  const graceMs = spec.graceMs ?? policy.graceMs;
-  return (spec.steps ?? policy.steps)
-    .map((step) => ({ step, leadMs: step.at === 'grace' ? graceMs : step.at }))
-    .sort((a, b) => b.leadMs - a.leadMs || Number(a.step.signal === 'SIGKILL') - Number(b.step.signal === 'SIGKILL'));
+const leadOf = (step: EscalationStep, spec: PayloadSpec, policy: Policy): number =>
+  step.at === 'grace' ? (spec.graceMs ?? policy.graceMs) : step.at;
+
+/** In the order of their times, so that the first is the one with which stopping begins. */
+function orderedSteps(spec: PayloadSpec, policy: Policy): readonly EscalationStep[] {
+  return [...(spec.steps ?? policy.steps)].sort(
+    (a, b) =>
+      leadOf(b, spec, policy) - leadOf(a, spec, policy) || Number(a.signal === 'SIGKILL') - Number(b.signal === 'SIGKILL'),
+  );
 }
 
 /** The deadline that counts for this payload on this machine's clock (S3.3); null = none, or not to be acted on yet (S4.1). */
-export function payloadDeadlineMs(spec: PayloadSpec, plan: MachinePlan, now: Instant): number | null {
-  const machine = plan.deadlineMs !== null && (plan.confirmed || now.wall >= plan.deadlineMs) ? plan.deadlineMs : null;
-  const own = spec.deadlineMs ?? null;
-  return machine === null ? own : own === null ? machine : Math.min(machine, own);
+function payloadDeadline(
+  { deadlineMs: own }: PayloadSpec,
+  { acting }: MachinePlan,
+): { readonly deadlineMs: number; readonly noticeId: string } | null {
+  if (own !== undefined && (acting === undefined || own < acting.deadlineMs))
+    return { deadlineMs: own, noticeId: OWN_DEADLINE };
+  return acting ?? null;
 }
 
 /** Which step is the stop signal proper: SIGTERM, else the last before a SIGKILL. From it the window is measured. */
-function anchorIndex(steps: readonly { readonly step: EscalationStep }[]): number {
-  const term = steps.findIndex(({ step }) => step.signal === 'SIGTERM');
-  if (term >= 0) return term;
-  return steps.findLastIndex(({ step }) => step.signal !== 'SIGKILL');
+function anchorIndex(steps: readonly EscalationStep[]): number {
+  const term = steps.findIndex((step) => step.signal === 'SIGTERM');
+  return term >= 0 ? term : steps.findLastIndex((step) => step.signal !== 'SIGKILL');
 }
 
 function planSteps(
   spec: PayloadSpec,
   policy: Policy,
+  steps: readonly EscalationStep[],
   deadlineMs: number,
   anchor: Instant | null,
   nowWallMs: number,
 ): readonly PlannedStep[] {
-  const steps = orderedSteps(spec, policy);
-  const anchored = anchorIndex(steps);
-  const anchorLead = steps[anchored]?.leadMs;
+  const anchored = steps[anchorIndex(steps)];
   // Not sent yet: it goes out at its time, or now if that has passed.
-  const anchorWall = anchor?.wall ?? (anchorLead === undefined ? null : Math.max(deadlineMs - anchorLead, nowWallMs));
-  return steps.map(({ step, leadMs }, index) => {
+  const anchorWall =
+    anchor?.wall ??
+    (anchored === undefined ? null : Math.max(deadlineMs - leadOf(anchored, spec, policy), nowWallMs));
+  return steps.map((step, index) => {
     const kill = step.signal === 'SIGKILL';
-    const configured = deadlineMs - leadMs;
+    const configured = deadlineMs - leadOf(step, spec, policy);
     const dueMs = kill && anchorWall !== null ? killAfter(anchorWall, configured, deadlineMs) : configured;
     return {
       index,
@@ -101,26 +110,35 @@ export interface Advance {
 
 const NOTHING_DUE = { wall: null, mono: null } as const;
 
+/** The episode that goes on, if one does. */
+const runningEpisode = ({ episode }: PayloadRecord): Episode | null => (episode?.ended === null ? episode : null);
+
 /**
  * What is to be done for one payload now. Steps that are due become `issued` in the returned record, which is to be
  * written down before they are carried out; a step is never issued twice in an episode, but for one `repeat` after a crash.
+ * `inForce`: whether a notice still sets a deadline, be it not the earliest.
  */
 export function advance(
   record: PayloadRecord,
   policy: Policy,
   plan: MachinePlan,
-  noticeId: string,
+  inForce: (noticeId: string) => boolean,
   now: Instant,
 ): Advance {
   const { spec } = record;
-  const deadlineMs = payloadDeadlineMs(spec, plan, now);
+  const target = payloadDeadline(spec, plan);
   const quiet: Advance = { record, signals: [], skipped: [], ended: null, wake: NOTHING_DUE };
-  if (deadlineMs === null) return endEpisode(quiet, 'clear', now);
-  const first = Math.min(...planSteps(spec, policy, deadlineMs, null, now.wall).map((step) => step.dueMs));
+  if (target === null) return endEpisode(quiet, 'clear', now);
+  const { deadlineMs, noticeId } = target;
+  const planned = planSteps(spec, policy, orderedSteps(spec, policy), deadlineMs, null, now.wall);
+  const first = Math.min(...planned.map((step) => step.dueMs));
   if (first > now.wall + SAME_EPISODE_MS) {
+    const stands = (id: string): boolean => (id === OWN_DEADLINE ? spec.deadlineMs !== undefined : inForce(id));
+    // Another deadline far ahead is no postponement of one that was cleared, and may come back (S1.6).
+    const by = record.episode?.noticeIds.some(stands) ? 'postponed' : 'clear';
     // The first step's time on the plan without an anchor: the stop time proper, not that of a step already counted down.
     return {
-      ...endEpisode(quiet, 'postponed', now),
+      ...endEpisode(quiet, by, now),
       wake: record.delivery === 'exec' ? NOTHING_DUE : { wall: first, mono: null },
     };
   }
@@ -132,75 +150,83 @@ export function advance(
 
 function endEpisode(quiet: Advance, by: 'clear' | 'postponed', now: Instant): Advance {
   const { record } = quiet;
-  if (record.episode === null || record.episode.ended !== null) return quiet;
-  const ended = { atMs: now.wall, by };
-  return { ...quiet, record: { ...record, episode: { ...record.episode, ended } }, ended };
+  const { episode } = record;
+  if (episode === null || episode.ended?.by === 'postponed' || episode.ended?.by === by) return quiet;
+  // A notice that comes back with a later time is a postponed one: its episode is not resumed when that time comes.
+  const ended = { atMs: episode.ended?.atMs ?? now.wall, by };
+  return { ...quiet, record: { ...record, episode: { ...episode, ended } }, ended: episode.ended === null ? ended : null };
 }
 
 /** The episode that goes on: one that was only interrupted by a clear is resumed when its very notice returns (S1.6). */
 function currentEpisode(episode: Episode | null, noticeId: string, now: Instant): Episode | null {
-  if (episode?.ended == null) return episode;
-  const returned =
-    episode.ended.by === 'clear' && episode.noticeId === noticeId && now.wall - episode.ended.atMs <= SAME_NOTICE_MS;
+  if (episode === null) return null;
+  const known = episode.noticeIds.includes(noticeId);
+  if (episode.ended === null) return known ? episode : { ...episode, noticeIds: [...episode.noticeIds, noticeId] };
+  const returned = episode.ended.by === 'clear' && known && now.wall - episode.ended.atMs <= SAME_NOTICE_MS;
   return returned ? { ...episode, ended: null } : episode;
 }
 
 function issue(record: PayloadRecord, policy: Policy, deadlineMs: number, noticeId: string, now: Instant): Advance {
-  const running = record.episode !== null && record.episode.ended === null ? record.episode : null;
+  const { spec } = record;
+  const running = runningEpisode(record);
+  const steps = running?.steps ?? orderedSteps(spec, policy);
   const marks = new Map<number, StepMark>(running?.marks.map((mark) => [mark.step.index, mark]));
   const number = running?.number ?? (record.episode?.number ?? 0) + 1;
-  const planned = planSteps(record.spec, policy, deadlineMs, running?.anchor ?? null, now.wall);
-  const anchored = anchorIndex(orderedSteps(record.spec, policy));
+  const planned = planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, now.wall);
+  const anchored = anchorIndex(steps);
   const isDue = (step: PlannedStep): boolean =>
     step.dueMono === null ? step.dueMs <= now.wall : step.dueMono <= now.mono;
   const open = planned.filter((step) => !marks.has(step.index));
   const signals: { step: StepRef; to: StepReceiver; repeated: boolean }[] = [];
   const skipped: StepRef[] = [];
   let anchor = running?.anchor ?? null;
-  const take = (step: PlannedStep): void => {
-    const ref = { episode: number, index: step.index, signal: step.signal };
-    marks.set(step.index, { step: ref, state: 'issued', at: now });
-    signals.push({ step: ref, to: step.to, repeated: false });
+  const send = (step: PlannedStep, mark: StepMark, repeated: boolean): void => {
+    marks.set(step.index, mark);
+    signals.push({ step: mark.step, to: step.to, repeated });
+    // Also of a repeated one: if the first did not go out, the payload's window begins only now (S3.5).
     if (step.index === anchored) anchor = now;
   };
+  const refOf = ({ index, signal }: PlannedStep): StepRef => ({ episode: number, index, signal });
 
-  for (const [index, mark] of marks) {
-    if (mark.state !== 'repeat') continue;
-    marks.set(index, { ...mark, state: 'issued', uncertain: true });
-    signals.push({ step: mark.step, to: planned[index]?.to ?? 'leader', repeated: true });
+  const uncertain = planned.filter((step) => marks.get(step.index)?.state === 'repeat');
+  // A SIGKILL that was uncertain too waits for the next tick, as any other does.
+  for (const step of uncertain.some((each) => !each.kill) ? uncertain.filter((each) => !each.kill) : uncertain) {
+    const mark = marks.get(step.index);
+    if (mark) send(step, { ...mark, state: 'issued', uncertain: true }, true);
   }
   const due = open.filter((step) => !step.kill && isDue(step));
   // Several late ones collapse into one: the stop signal proper if it is among them, else the latest (S3.5).
   const chosen = due.find((step) => step.index === anchored) ?? due.at(-1);
   for (const step of due) {
     if (step === chosen) {
-      take(step);
+      send(step, { step: refOf(step), state: 'issued', at: now }, false);
     } else {
-      const ref = { episode: number, index: step.index, signal: step.signal };
-      marks.set(step.index, { step: ref, state: 'skipped', at: now });
-      skipped.push(ref);
+      marks.set(step.index, { step: refOf(step), state: 'skipped', at: now });
+      skipped.push(refOf(step));
     }
   }
   // A SIGKILL never shares a tick with a signal that the payload could still answer, and never comes before it.
   if (signals.length === 0 && (anchor !== null || anchored < 0)) {
     const kill = open.find((step) => step.kill && isDue(step));
-    if (kill) take(kill);
+    if (kill) send(kill, { step: refOf(kill), state: 'issued', at: now }, false);
   }
   const changed = signals.length > 0 || skipped.length > 0;
-  const episode: Episode | null = changed
-    ? { number, noticeId: running?.noticeId ?? noticeId, marks: [...marks.values()], anchor, ended: null }
-    : record.episode;
-  const next = changed ? { ...record, episode } : record;
+  const begun = { number, noticeIds: running?.noticeIds ?? [noticeId], steps, marks: [...marks.values()] };
+  const next = changed ? { ...record, episode: { ...begun, anchor, ended: null } } : record;
   return { record: next, signals, skipped, ended: null, wake: nextDue(next, policy, deadlineMs, now) };
 }
 
 function nextDue(record: PayloadRecord, policy: Policy, deadlineMs: number, now: Instant): Advance['wake'] {
-  const running = record.episode?.ended === null ? record.episode : null;
-  const marked = new Set(running?.marks.map((mark) => mark.step.index));
+  const { spec } = record;
+  const running = runningEpisode(record);
+  const marks = new Map(running?.marks.map((mark) => [mark.step.index, mark]));
   let wall: number | null = null;
   let mono: number | null = null;
-  for (const step of planSteps(record.spec, policy, deadlineMs, running?.anchor ?? null, now.wall)) {
-    if (marked.has(step.index)) continue;
+  const steps = running?.steps ?? orderedSteps(spec, policy);
+  for (const step of planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, now.wall)) {
+    const mark = marks.get(step.index);
+    if (mark?.state === 'repeat') mono = Math.min(mono ?? now.mono, now.mono);
+    if (mark !== undefined) continue;
     if (step.dueMono !== null) mono = Math.min(mono ?? step.dueMono, step.dueMono);
     else wall = Math.min(wall ?? step.dueMs, step.dueMs);
   }
@@ -209,29 +235,42 @@ function nextDue(record: PayloadRecord, policy: Policy, deadlineMs: number, now:
 
 /**
  * What `exec` says it has done itself (S3.8) entered into the payload's episode, so that a daemon that takes over does not
- * do it again. Its own numbering of episodes is its own; the daemon's counts here.
+ * do it again. A late word finds the episode that it names although that has ended; apart from that its numbering is its
+ * own, and the daemon's counts here.
  */
 export function acknowledge(
   record: PayloadRecord,
   policy: Policy,
-  noticeId: string,
+  plan: MachinePlan,
   report: StepResultReport,
 ): PayloadRecord {
-  const running = record.episode?.ended === null ? record.episode : null;
-  const episode: Episode = running ?? {
-    number: (record.episode?.number ?? 0) + 1,
-    noticeId,
-    marks: [],
-    anchor: null,
-    ended: null,
-  };
-  const step = { ...report.step, episode: episode.number };
+  const { spec } = record;
+  const named = record.episode?.number === report.step.episode ? record.episode : null;
+  const episode: Episode = named ??
+    runningEpisode(record) ?? {
+      number: (record.episode?.number ?? 0) + 1,
+      noticeIds: [payloadDeadline(spec, plan)?.noticeId ?? OWN_DEADLINE],
+      steps: orderedSteps(spec, policy),
+      marks: [],
+      anchor: null,
+      ended: null,
+    };
+  const index = stepIndex(episode, report.step);
+  const step = { ...report.step, index, episode: episode.number };
   const marks = [
-    ...episode.marks.filter((mark) => mark.step.index !== step.index),
+    ...episode.marks.filter((mark) => mark.step.index !== index),
     { step, state: 'done' as const, at: report.at },
   ];
-  const anchored = step.index === anchorIndex(orderedSteps(record.spec, policy));
+  const anchored = index === anchorIndex(episode.steps);
   return { ...record, episode: { ...episode, marks, anchor: anchored ? report.at : episode.anchor } };
+}
+
+/** The step of this episode that is meant: `exec` may have begun with another list, and then the signal tells. */
+function stepIndex({ steps, marks }: Episode, { index, signal }: StepRef): number {
+  if (steps[index]?.signal === signal) return index;
+  const open = steps.findIndex((step, at) => step.signal === signal && !marks.some((mark) => mark.step.index === at));
+  // Not in this list at all: kept beyond its end, so that it hides none of the steps that are.
+  return open >= 0 ? open : steps.length + index;
 }
 
 /** `stopping` once a signal went out, and for good: a cancelled notice does not undo a SIGTERM (S3.6). */
@@ -240,37 +279,36 @@ export function payloadState(record: PayloadRecord): PayloadState {
 }
 
 /** The row of one payload: its plan with what has been done. */
-export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachinePlan, now: Instant): SnapshotPayload {
-  const deadlineMs = payloadDeadlineMs(record.spec, plan, now);
-  const running = record.episode?.ended === null ? record.episode : null;
+export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachinePlan, _now: Instant): SnapshotPayload {
+  const { spec } = record;
+  const deadlineMs = payloadDeadline(spec, plan)?.deadlineMs ?? null;
+  const running = runningEpisode(record);
+  const list = running?.steps ?? orderedSteps(spec, policy);
   // Planned as if nothing were late, so that a row does not change with each tick while a late step is on its way.
   const steps =
     deadlineMs === null
       ? []
-      : planSteps(record.spec, policy, deadlineMs, running?.anchor ?? null, Number.NEGATIVE_INFINITY);
+      : planSteps(spec, policy, list, deadlineMs, running?.anchor ?? null, Number.NEGATIVE_INFINITY);
   const number = running?.number ?? (record.episode?.number ?? 0) + 1;
   return {
-    spec: record.spec,
+    spec,
     state: payloadState(record),
     deadlineMs,
     stopAtMs: steps.length === 0 ? null : Math.min(...steps.map((step) => step.dueMs)),
     episode: record.episode?.number ?? 0,
     plan: steps.map((step) => {
       const mark = running?.marks.find((each) => each.step.index === step.index);
-      const state =
-        mark === undefined
-          ? 'planned'
-          : mark.state === 'done'
-            ? 'done'
-            : mark.state === 'skipped'
-              ? 'skipped'
-              : 'pending';
       return {
         step: mark?.step ?? { episode: number, index: step.index, signal: step.signal },
         to: step.to,
         dueMs: mark?.at.wall ?? step.dueMs,
-        state,
+        state: stateOf(mark),
       };
     }),
   };
+}
+
+function stateOf(mark: StepMark | undefined): SnapshotPayload['plan'][number]['state'] {
+  if (mark === undefined) return 'planned';
+  return mark.state === 'done' || mark.state === 'skipped' ? mark.state : 'pending';
 }

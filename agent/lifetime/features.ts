@@ -2,6 +2,7 @@
  * The key table of HSF-TN-2016-02 ("Machine/Job Features") and its 2013 predecessors: which keys there are, what a good
  * value looks like, and how old names translate. Input is judged here once, for every source alike.
  */
+import { own } from './held.ts';
 import type { Reading, Side, SourceRank } from './types.ts';
 
 type Shape =
@@ -84,8 +85,16 @@ const LATEST_UNIX_SECS = 100_000_000_000;
 const MAX_DIGITS = 15;
 /** Long enough for every batch system's id and any UUID. */
 const MAX_IDENTIFIER = 256;
-/** Values of keys that nobody defined: one line of text, no files in disguise. */
+/** One line of text, no files in disguise. */
 const MAX_TEXT = 4096;
+/** What old names were given in: megabytes, normalised seconds, factors. */
+const SCALABLE = /^\d{1,12}(\.\d{1,6})?$/;
+const FLAGS: ReadonlyMap<string, string> = new Map([
+  ['1', '1'],
+  ['0', '0'],
+  ['true', '1'],
+  ['false', '0'],
+]);
 const LEGAL_KEY = /^[a-z0-9_]{1,64}$/;
 
 const bad = (error: string): Reading<string> => ({ is: 'unknown', error });
@@ -103,13 +112,16 @@ export function judgeValue(
 ): { readonly value: string } | { readonly error: string } {
   const text = raw.trim();
   if (text === '') return { error: 'empty' };
+  // Before any pattern is tried: on a megabyte of digits some of them would take hours.
+  if (text.length > MAX_TEXT) return { error: 'too_long' };
   if (/[\r\n]/.test(text)) return { error: 'two_lines' };
   // Also refuses the replacement character: what was not UTF-8 is not a value. Everything a terminal would obey is out.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is looked for
   if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029\ufffd]/.test(text)) return { error: 'not_text' };
-  const shape = FEATURES[side][key];
-  if (shape === undefined) return text.length > MAX_TEXT ? { error: 'too_long' } : { value: text };
-  return judgeShape(shape, text);
+  // A server's error page with status 200; as one line without blanks it would even pass for an identifier.
+  if (/^<(?:!doctype|html|head|body|\?xml)\b/i.test(text)) return { error: 'not_text' };
+  const shape = own(FEATURES[side], key);
+  return shape === undefined ? { value: text } : judgeShape(shape, text);
 }
 
 function judgeShape(shape: Shape, text: string): { readonly value: string } | { readonly error: string } {
@@ -119,14 +131,15 @@ function judgeShape(shape: Shape, text: string): { readonly value: string } | { 
         ? { value: text }
         : { error: 'not_an_identifier' };
     case 'flag': {
-      const flag = { '1': '1', '0': '0', true: '1', false: '0' }[text.toLowerCase()];
-      return flag === undefined ? { error: 'not_a_flag' } : { value: flag };
+      const value = FLAGS.get(text.toLowerCase());
+      return value === undefined ? { error: 'not_a_flag' } : { value };
     }
     case 'decimal': {
       if (!/^\d{1,15}(\.\d{1,15})?$/.test(text)) return { error: 'not_a_number' };
       return Number(text) > 0 ? { value: stripZeros(text) } : { error: 'out_of_range' };
     }
     default: {
+      if (/^-\d+$/.test(text)) return { error: 'out_of_range' };
       if (!/^\d+$/.test(text))
         return { error: /^[+-]?\d*\.?\d+([eE][+-]?\d+)?$/.test(text) ? 'not_whole' : 'not_a_number' };
       if (stripZeros(text).length > MAX_DIGITS) return { error: 'out_of_range' };
@@ -152,9 +165,20 @@ export function mayPass(side: Side, key: string, rank: SourceRank): boolean {
   return LEGAL_KEY.test(key) && (rank === 'directory' || rank === 'mjf' || rank === 'static');
 }
 
+/** S2.2: in tags, attributes and contexts a site marks with this prefix what the payloads may see. */
+const PASS_PREFIX = 'mjf_';
+
+/** The name under which a key passes, or undefined when it does not. */
+function passingName(side: Side, key: string, rank: SourceRank): string | undefined {
+  if (mayPass(side, key, rank)) return key;
+  if (rank !== 'platform' || !key.startsWith(PASS_PREFIX)) return undefined;
+  const name = key.slice(PASS_PREFIX.length);
+  return LEGAL_KEY.test(name) && !(name in Object.prototype) ? name : undefined;
+}
+
 /**
- * Raw readings of one side → readings by today's names with judged values. Old names are translated where the new name
- * is not present itself; illegal and non-passing names are left out. A refused value becomes `unknown` with its code.
+ * Raw readings of one side → readings by today's names with judged values. Old and prefixed names are translated where the
+ * name itself is not present; illegal and non-passing names are left out. A refused value becomes `unknown` with its code.
  */
 export function translate(
   side: Side,
@@ -162,8 +186,15 @@ export function translate(
   keys: Readonly<Record<string, Reading<string>>>,
 ): Map<string, Reading<string>> {
   const result = new Map<string, Reading<string>>();
+  const prefixed: [string, Reading<string>][] = [];
   for (const [key, reading] of Object.entries(keys)) {
-    if (LEGACY[side][key] === undefined && mayPass(side, key, rank)) result.set(key, judge(side, key, reading));
+    const name = own(LEGACY[side], key) === undefined ? passingName(side, key, rank) : undefined;
+    if (name === key) result.set(key, judge(side, key, reading));
+    else if (name !== undefined) prefixed.push([name, reading]);
+  }
+  for (const [name, reading] of prefixed) {
+    const plain = result.get(name);
+    if (plain === undefined || plain.is === 'absent') result.set(name, judge(side, name, reading));
   }
   for (const [old, { to, factor, lrms }] of Object.entries(LEGACY[side])) {
     const reading = keys[old];
@@ -189,10 +220,12 @@ function scale(
   divisor: Reading<string> | undefined,
 ): Reading<string> {
   if (reading.is !== 'present') return reading;
-  const text = reading.value.trim();
+  // Without its factor the limit would be another one, and perhaps a later deadline.
+  if (divisor?.is === 'unknown') return divisor;
   if (factor === 1 && divisor?.is !== 'present') return judge(side, to, reading);
-  if (!/^\d{1,12}(\.\d{1,6})?$/.test(text)) return bad('not_a_number');
-  const by = divisor?.is === 'present' ? Number(divisor.value.trim()) : 1;
-  if (!(by > 0 && Number.isFinite(by))) return bad('not_a_number');
-  return judge(side, to, { is: 'present', value: String(Math.round((Number(text) * factor) / by)) });
+  const text = reading.value.trim();
+  const by = divisor?.is === 'present' ? divisor.value.trim() : '1';
+  if (!SCALABLE.test(text) || !SCALABLE.test(by)) return bad('not_a_number');
+  if (Number(by) === 0) return bad('out_of_range');
+  return judge(side, to, { is: 'present', value: String(Math.round((Number(text) * factor) / Number(by))) });
 }

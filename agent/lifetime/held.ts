@@ -1,5 +1,5 @@
 /** What is held of one key or notice: the last good value, and how it may be cleared (SEMANTICS S1.4, S1.6). */
-import type { Instant, Reading } from './types.ts';
+import type { Instant, Reading, StatedNotice } from './types.ts';
 
 export interface Held<T> {
   readonly value: T;
@@ -16,6 +16,11 @@ export interface Held<T> {
   readonly dismissed?: true;
 }
 
+/** A notice as it is kept. `reckoned`: its time was counted on this machine's clock (S1.3) and not said by the host. */
+export interface KnownNotice extends StatedNotice {
+  readonly reckoned?: true;
+}
+
 /** S1.6: this many good answers running without it … */
 const ABSENCES_TO_CLEAR = 3;
 /** … and at least this long between the first and the last of them. */
@@ -26,6 +31,15 @@ export const SAME_NOTICE_MS = 600_000;
 export const CONFIRM_ABSENCE_MS = 1_000;
 
 export const isLive = (held: Held<unknown> | undefined): boolean => held !== undefined && held.goneMs === null;
+
+/** What stands under this very name. Ids come from hosts and callers: `constructor` must not find what every object inherits. */
+export function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** Cleared, but so recently that its return would be no news (S1.6). */
+export const isRemembered = (held: Held<unknown>, now: Instant): boolean =>
+  held.goneMs === null || now.wall - held.goneMs <= SAME_NOTICE_MS;
 
 /** The value of a held thing that is in force, or undefined. */
 export function liveValue<T>(held: Held<T> | undefined): T | undefined {
@@ -47,8 +61,7 @@ export function applyReading<T>(
     readonly update?: (old: T, next: T, wasGone: boolean) => T;
   },
 ): Held<T> | undefined {
-  const known =
-    held !== undefined && held.goneMs !== null && now.wall - held.goneMs > SAME_NOTICE_MS ? undefined : held;
+  const known = held !== undefined && isRemembered(held, now) ? held : undefined;
   switch (reading.is) {
     case 'present': {
       if (known === undefined)
@@ -80,10 +93,9 @@ export function applyReading<T>(
 
 /** Without what was cleared so long ago that its return would be news: a host that invents ids must not fill the memory. */
 export function pruneGone<T>(held: Readonly<Record<string, Held<T>>>, now: Instant): Readonly<Record<string, Held<T>>> {
-  const old = ({ goneMs }: Held<T>): boolean => goneMs !== null && now.wall - goneMs > SAME_NOTICE_MS;
-  return Object.values(held).some(old)
-    ? Object.fromEntries(Object.entries(held).filter(([, each]) => !old(each)))
-    : held;
+  return Object.values(held).every((each) => isRemembered(each, now))
+    ? held
+    : Object.fromEntries(Object.entries(held).filter(([, each]) => isRemembered(each, now)));
 }
 
 /** Delisted: a dismissal ends with it, since what comes back is then announced anew. */

@@ -1,7 +1,7 @@
 /** One observation entered into what is held of its source (SEMANTICS S1.4–S1.6, S4.3). Nothing good is ever lost here. */
 import { translate } from './features.ts';
-import { applyReading, type Held, isLive, pruneGone } from './held.ts';
-import type { SourceRecord } from './state.ts';
+import { applyReading, type Held, isLive, type KnownNotice, own, pruneGone } from './held.ts';
+import { mapValues, type SourceRecord } from './state.ts';
 import type { Answer, Effect, FeatureReading, Instant, Observation, Reading, Side, StatedNotice } from './types.ts';
 
 /** S4.3: a difference below this is jitter and latency. */
@@ -33,25 +33,32 @@ export function observe(
   const keys = { ...record.keys };
   const channels = { ...record.channels };
   const lost = sourceGone(record, answer);
+  const told: boolean[] = [];
   for (const side of SIDES) {
     const reading = answer[side];
     if (reading === undefined) {
-      for (const [key, code] of Object.entries(record.faults)) if (key.startsWith(`${side}/`)) faults[key] = code;
+      Object.assign(faults, unseenFaults(record, side, () => false));
       continue;
     }
     const read = readSide(record, side, reading, now, lost);
     keys[side] = read.keys;
     if (read.channel !== undefined) channels[side] = read.channel;
-    for (const [key, code] of Object.entries(read.faults)) faults[`${side}/${key}`] = code;
+    Object.assign(faults, read.faults);
+    told.push(read.told);
   }
-  const notices = readNotices(record, answer, now, faults);
+  const { notices, told: toldNotices } = readNotices(record, answer, now, faults);
+  if (answer.notices !== undefined) told.push(toldNotices);
+  // S1.6, "good": an answer of which nothing could be taken keeps a source neither fresh nor confirmed.
+  const good = told.length === 0 || told.includes(true);
+  const state = good ? 'ok' : 'failed';
+  const error = good ? null : (Object.values(faults)[0] ?? null);
   const next: SourceRecord = {
     ...record,
-    state: 'ok',
-    sinceMs: record.state === 'ok' ? record.sinceMs : now.wall,
-    error: null,
-    everGood: true,
-    confirmed: true,
+    state,
+    error,
+    sinceMs: record.state === state && record.error === error ? record.sinceMs : now.wall,
+    everGood: record.everGood || good,
+    confirmed: record.confirmed || good,
     channels,
     keys,
     notices,
@@ -61,14 +68,13 @@ export function observe(
   const confirming = [...Object.values(keys.machine), ...Object.values(keys.job), ...Object.values(notices)].some(
     (held) => held.misses !== null,
   );
-  return { record: keep(record, next), effects: faultLogs(record, next), confirming, good: true };
+  return { record: keep(record, next), effects: faultLogs(record, next), confirming, good };
 }
 
 function unanswered(record: SourceRecord, observation: Exclude<Observation, { outcome: 'answer' }>, now: Instant) {
   // A channel that once answered and is not there any more has failed; only one that never was is absent.
   const state = observation.outcome === 'no_channel' && !record.everGood ? 'absent' : 'failed';
   const error = observation.outcome === 'failed' ? observation.error : record.everGood ? 'no_channel' : null;
-  const unbroken = <T>(held: Held<T>): Held<T> => (held.misses === null ? held : { ...held, misses: null });
   const next: SourceRecord = {
     ...record,
     state,
@@ -86,85 +92,123 @@ function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now
   const before = record.keys[side];
   const live = Object.keys(before).filter((key) => isLive(before[key]));
   if (reading.complete) for (const key of live) if (!translated.has(key)) translated.set(key, { is: 'absent' });
-  const anything = Object.values(reading.keys).some((value) => value.is === 'present');
-  const mentioned = live.every((key) => ['absent', 'negative'].includes(translated.get(key)?.is ?? 'unknown'));
+  const nothing = Object.values(reading.keys).every((value) => value.is === 'absent');
+  const allAbsent = live.every((key) => translated.get(key)?.is === 'absent');
   const otherChannel = record.channels[side] !== undefined && record.channels[side] !== reading.channel;
-  const faults: Record<string, string> = {};
+  const allGone = lost || (mayBeLost(record) && live.length >= ALL_GONE_FROM && allAbsent);
   // Another file system stands there now. What it has is taken; what it lacks proves nothing yet, and if it is empty it
   // is most likely the bare mount point.
-  if (!anything && live.length > 0 && (lost || otherChannel || (live.length >= ALL_GONE_FROM && mentioned))) {
+  if (nothing && live.length > 0 && (otherChannel || allGone)) {
     const code = otherChannel ? 'other_channel' : 'all_gone';
     return {
-      keys: mapSame(before, breakRow),
-      faults: Object.fromEntries(live.map((key) => [key, code])),
+      keys: mapSame(before, unbroken),
+      faults: Object.fromEntries(live.map((key) => [`${side}/${key}`, code])),
       channel: undefined,
+      told: false,
     };
   }
   const keys: Record<string, Held<string>> = { ...before };
+  const faults = reading.complete ? {} : unseenFaults(record, side, (key) => translated.has(key));
   for (const [key, value] of translated) {
-    if (otherChannel && value.is === 'absent') continue;
-    const held = applyReading(keys[key], value, now, { witnessed: record.everGood, same: Object.is });
+    // Neither a proof of absence nor one of the good answers running that such a proof takes.
+    const proof: Reading<string> = otherChannel && value.is === 'absent' ? { is: 'unknown', error: '' } : value;
+    const held = applyReading(own(keys, key), proof, now, { witnessed: wasHeard(record), same: Object.is });
     if (held !== undefined) keys[key] = held;
-    if (value.is === 'unknown') faults[key] = value.error;
+    if (value.is === 'unknown') faults[`${side}/${key}`] = value.error;
   }
-  return { keys: pruneGone(sameFlat(before, keys) ? before : keys, now), faults, channel: reading.channel };
+  const told = translated.size === 0 || [...translated.values()].some((value) => value.is !== 'unknown');
+  return {
+    keys: pruneGone(sameFlat(before, keys) ? before : keys, now),
+    faults,
+    channel: told ? reading.channel : undefined,
+    told,
+  };
 }
 
-const breakRow = <T>(held: Held<T>): Held<T> => (held.misses === null ? held : { ...held, misses: null });
+/** What an answer did not speak of was not looked at: what was wrong with it still is. */
+function unseenFaults(
+  record: SourceRecord,
+  part: Side | 'notice',
+  seen: (key: string) => boolean,
+): Record<string, string> {
+  const faults = Object.entries(record.faults);
+  return Object.fromEntries(
+    faults.filter(([path]) => path.startsWith(`${part}/`) && !seen(path.slice(part.length + 1))),
+  );
+}
+
+/** S1.6 speaks of MJF servers and directories; a platform's answers say of each key by itself whether it is there. */
+const mayBeLost = (record: SourceRecord): boolean => record.info.rank === 'directory' || record.info.rank === 'mjf';
+
+/** What is new in this answer was not there in one before it, in this boot: it is announced just now. */
+const wasHeard = (record: SourceRecord): boolean => record.everGood && record.confirmed;
+
+/** Only good answers *running* may clear. */
+const unbroken = <T>(held: Held<T>): Held<T> => (held.misses === null ? held : { ...held, misses: null });
 
 /** Over both sides together: two or more were held, every one was asked for, and none is there. */
 function sourceGone(record: SourceRecord, answer: Answer): boolean {
+  if (!mayBeLost(record)) return false;
   let held = 0;
   for (const side of SIDES) {
     const live = Object.keys(record.keys[side]).filter((key) => isLive(record.keys[side][key]));
     held += live.length;
     const reading = answer[side];
     if (live.length > 0 && reading === undefined) return false;
-    if (reading && Object.values(reading.keys).some((value) => value.is === 'present' || value.is === 'unknown'))
-      return false;
+    if (reading && Object.values(reading.keys).some((value) => value.is !== 'absent')) return false;
   }
   return held >= ALL_GONE_FROM;
 }
 
 function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults: Record<string, string>) {
   const before = record.notices;
-  if (answer.notices === undefined) return before;
-  const readings: Record<string, Reading<StatedNotice>> = { ...answer.notices.byId };
-  if (answer.notices.complete) for (const id of Object.keys(before)) readings[id] ??= { is: 'absent' };
-  const after: Record<string, Held<StatedNotice>> = { ...before };
-  for (const [id, reading] of Object.entries(readings)) {
-    const held = applyReading(before[id], reading, now, {
-      witnessed: record.everGood,
+  if (answer.notices === undefined) {
+    Object.assign(faults, unseenFaults(record, 'notice', () => false));
+    return { notices: before, told: false };
+  }
+  // Maps: the ids are the host's, and `__proto__` is a fine id.
+  const readings = new Map<string, Reading<StatedNotice>>(Object.entries(answer.notices.byId));
+  if (answer.notices.complete)
+    for (const id of Object.keys(before)) if (!readings.has(id)) readings.set(id, { is: 'absent' });
+  else Object.assign(faults, unseenFaults(record, 'notice', (id) => readings.has(id)));
+  const after = new Map(Object.entries(before));
+  for (const [id, reading] of readings) {
+    const held = applyReading<KnownNotice>(after.get(id), reading, now, {
+      witnessed: wasHeard(record),
       same: sameNotice,
       update: (old, next, wasGone) => updateNotice(old, next, wasGone, now),
     });
-    if (held !== undefined)
-      after[id] = before[id] === undefined ? { ...held, value: timed(held.value, held.firstSeenMs) } : held;
+    if (held !== undefined) after.set(id, withTime(held));
     if (reading.is === 'unknown') faults[`notice/${id}`] = reading.error;
   }
-  return pruneGone(sameFlat(before, after) ? before : after, now);
+  const notices = Object.fromEntries(after);
+  const told = readings.size === 0 || [...readings.values()].some((reading) => reading.is !== 'unknown');
+  return { notices: pruneGone(sameFlat(before, notices) ? before : notices, now), told };
+}
+
+function withTime(held: Held<KnownNotice>): Held<KnownNotice> {
+  const value = timed(held.value, held.firstSeenMs);
+  return value === held.value ? held : { ...held, value };
 }
 
 /** S1.3: certain but without a time → first seen + what the platform guarantees. */
-function timed(notice: StatedNotice, firstSeenMs: number): StatedNotice {
+function timed(notice: KnownNotice, firstSeenMs: number): KnownNotice {
   if (notice.deadlineMs !== null || notice.minimumNoticeMs === undefined) return notice;
-  return { ...notice, deadlineMs: firstSeenMs + notice.minimumNoticeMs };
+  return { ...notice, deadlineMs: firstSeenMs + notice.minimumNoticeMs, reckoned: true };
 }
 
-function updateNotice(old: StatedNotice, next: StatedNotice, wasGone: boolean, now: Instant): StatedNotice {
+function updateNotice(old: KnownNotice, next: StatedNotice, wasGone: boolean, now: Instant): KnownNotice {
   // A notice that was really cleared, whose old time has passed meanwhile, would kill at once if the old time ruled.
   const forgotten = wasGone && old.deadlineMs !== null && old.deadlineMs <= now.wall;
-  if (next.deadlineMs === null)
-    return forgotten
-      ? timed(next, now.wall)
-      : { ...next, deadlineMs: old.deadlineMs ?? timed(next, now.wall).deadlineMs };
-  if (next.onlyEarlier && old.deadlineMs !== null && !forgotten)
-    return { ...next, deadlineMs: Math.min(old.deadlineMs, next.deadlineMs) };
-  return next;
+  if (forgotten || old.deadlineMs === null) return timed(next, now.wall);
+  const asBefore = { ...next, deadlineMs: old.deadlineMs, ...(old.reckoned && { reckoned: old.reckoned }) };
+  if (next.deadlineMs === null) return asBefore;
+  // S1.4, "within one boot": what is restored from another one has lost the flag.
+  return next.onlyEarlier && old.onlyEarlier && old.deadlineMs <= next.deadlineMs ? asBefore : next;
 }
 
-const sameNotice = (a: StatedNotice, b: StatedNotice): boolean =>
-  a.kind === b.kind && a.deadlineMs === b.deadlineMs && a.reason === b.reason;
+const sameNotice = (a: KnownNotice, b: KnownNotice): boolean =>
+  a.kind === b.kind && a.deadlineMs === b.deadlineMs && a.reason === b.reason && a.onlyEarlier === b.onlyEarlier;
 
 function readClock(record: SourceRecord, answer: Answer, now: Instant): SourceRecord['clock'] {
   if (answer.hostNowMs === undefined) return record.clock;
@@ -229,15 +273,10 @@ function keep(before: SourceRecord, after: SourceRecord): SourceRecord {
 function sameFlat(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
   if (a === b) return true;
   const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.is(a[key], b[key]));
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && Object.is(a[key], b[key]));
 }
 
 function mapSame<T>(record: Readonly<Record<string, T>>, map: (value: T) => T): Readonly<Record<string, T>> {
-  let changed = false;
-  const result: Record<string, T> = {};
-  for (const [key, value] of Object.entries(record)) {
-    result[key] = map(value);
-    changed ||= result[key] !== value;
-  }
-  return changed ? result : record;
+  const mapped = mapValues(record, map);
+  return sameFlat(record, mapped) ? record : mapped;
 }

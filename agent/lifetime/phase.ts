@@ -1,39 +1,45 @@
 /** The machine's phase: a function of its deadline, `[stop]` and the time, and of nothing else (SEMANTICS S3.1, S3.7). */
-import type { NoticeInForce } from './notice.ts';
-import type { Phase, Policy } from './types.ts';
+import { deadlineNotices, drainNotices, type NoticeInForce } from './notice.ts';
+import type { Instant, Phase, Policy } from './types.ts';
 
 export interface MachinePlan {
   /** On this machine's clock. */
   readonly deadlineMs: number | null;
   readonly drainAtMs: number | null;
   readonly stopAtMs: number | null;
-  /** False: the deadline comes from another boot and its source has not spoken yet; it may drain, not stop (S4.1). */
-  readonly confirmed: boolean;
+  /**
+   * The deadline by which payloads may be stopped already, and the notice that set it. Absent or later than `deadlineMs`
+   * while an earlier one comes from another boot and its source has not spoken yet (S4.1).
+   */
+  readonly acting?: { readonly deadlineMs: number; readonly noticeId: string };
 }
 
-/** When draining and stopping begin. A drain notice alone gives a drain time and no more. */
-export function machinePlan(
-  decisive: NoticeInForce | undefined,
-  drains: readonly NoticeInForce[],
-  policy: Policy,
-): MachinePlan {
-  const deadlineMs = decisive?.planMs ?? null;
-  const stopAtMs = deadlineMs === null ? null : deadlineMs - policy.graceMs;
-  const drainTimes = drains.map((notice) => notice.planMs ?? notice.firstSeenMs);
-  if (deadlineMs !== null && stopAtMs !== null) drainTimes.push(Math.min(deadlineMs - policy.drainMs, stopAtMs));
+/**
+ * When draining and stopping begin. A drain notice alone gives a drain time and no more. An unconfirmed deadline drains at
+ * its time but stops only when it has come (S4.1); it does not keep a later, confirmed one from being acted on.
+ */
+export function machinePlan(notices: readonly NoticeInForce[], policy: Policy, now: Instant): MachinePlan {
+  const timed = deadlineNotices(notices);
+  const deadlineMs = timed[0]?.planMs ?? null;
+  const stopTimes = timed.map(({ confirmed, planMs }) => (confirmed ? planMs - policy.graceMs : planMs));
+  const drainTimes = drainNotices(notices).map((notice) => notice.planMs ?? notice.firstSeenMs);
+  if (deadlineMs !== null) drainTimes.push(deadlineMs - Math.max(policy.drainMs, policy.graceMs));
+  const acting = timed.find(({ confirmed, planMs }) => confirmed || planMs <= now.wall);
   return {
     deadlineMs,
-    stopAtMs,
-    drainAtMs: drainTimes.length === 0 ? null : Math.min(...drainTimes),
-    confirmed: decisive?.confirmed ?? true,
+    drainAtMs: earliest(drainTimes),
+    stopAtMs: earliest(stopTimes),
+    ...(acting && { acting: { deadlineMs: acting.planMs, noticeId: acting.id } }),
   };
 }
+
+const earliest = (times: readonly number[]): number | null => (times.length === 0 ? null : Math.min(...times));
 
 /** `alive`: payloads that still live. Boundaries belong to the later phase. */
 export function phaseAt(plan: MachinePlan, nowMs: number, alive: number): Phase {
   const { deadlineMs, drainAtMs, stopAtMs } = plan;
   if (deadlineMs !== null && nowMs >= deadlineMs) return 'stopped';
-  if (stopAtMs !== null && nowMs >= stopAtMs && plan.confirmed) return alive === 0 ? 'stopped' : 'stopping';
+  if (stopAtMs !== null && nowMs >= stopAtMs) return alive === 0 ? 'stopped' : 'stopping';
   return drainAtMs !== null && nowMs >= drainAtMs ? 'draining' : 'running';
 }
 
@@ -42,5 +48,5 @@ export function nextPhaseChangeMs(plan: MachinePlan, nowMs: number): number | nu
   const ahead = [plan.drainAtMs, plan.stopAtMs, plan.deadlineMs].filter(
     (at): at is number => at !== null && at > nowMs,
   );
-  return ahead.length === 0 ? null : Math.min(...ahead);
+  return earliest(ahead);
 }

@@ -1,12 +1,12 @@
 /** The whole memory of the heart: plain data, so that it can be written down part by part and read back exactly. */
-import type { Held } from './held.ts';
+import type { Held, KnownNotice } from './held.ts';
 import type {
+  EscalationStep,
   Instant,
   PayloadSpec,
   Policy,
   Side,
   SourceInfo,
-  StatedNotice,
   StepRef,
   StepResultReport,
 } from './types.ts';
@@ -23,7 +23,7 @@ export interface SourceRecord {
   readonly confirmed: boolean;
   readonly channels: Readonly<Partial<Record<Side, string>>>;
   readonly keys: Readonly<Record<Side, Readonly<Record<string, Held<string>>>>>;
-  readonly notices: Readonly<Record<string, Held<StatedNotice>>>;
+  readonly notices: Readonly<Record<string, Held<KnownNotice>>>;
   /** `machine/shutdowntime` → code of what is wrong with it now. */
   readonly faults: Readonly<Record<string, string>>;
   /** S4.3: how far the host's clock is ahead of ours. `runs` = answers running that said so. */
@@ -31,7 +31,7 @@ export interface SourceRecord {
 }
 
 export interface OperatorRecord {
-  readonly notices: Readonly<Record<string, Held<StatedNotice>>>;
+  readonly notices: Readonly<Record<string, Held<KnownNotice>>>;
   /** Full ids (`ec2/spot`) that the operator overrode (S1.5). */
   readonly ignored: readonly string[];
 }
@@ -48,8 +48,13 @@ export interface StepMark {
 /** One run of a payload's escalation (S3.6). */
 export interface Episode {
   readonly number: number;
-  /** The notice that set the deadline when it began. */
-  readonly noticeId: string;
+  /** The notices that set its deadline, one after the other. */
+  readonly noticeIds: readonly string[];
+  /**
+   * The steps as they were when it began. A re-read configuration or a changed registration counts from the next episode
+   * on: marks go by index, and in another list the same index would name another step (S3.6).
+   */
+  readonly steps: readonly EscalationStep[];
   readonly marks: readonly StepMark[];
   /** When the SIGTERM (or what stands in its place) went out: from here on time is counted monotonically. */
   readonly anchor: Instant | null;
@@ -191,7 +196,7 @@ export function markDone(record: PayloadRecord, report: StepResultReport): Paylo
   const { episode } = record;
   if (episode === null || episode.number !== report.step.episode) return record;
   const marks = episode.marks.map((mark) =>
-    mark.step.index === report.step.index ? { ...mark, state: 'done' as const } : mark,
+    mark.step.index === report.step.index && mark.step.signal === report.step.signal ? { ...mark, state: 'done' as const } : mark,
   );
   return { ...record, episode: { ...episode, marks } };
 }
@@ -219,11 +224,17 @@ function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
     channels: {},
     clock: null,
     keys: { machine: mapValues(record.keys.machine, forget), job: mapValues(record.keys.job, forget) },
-    notices: mapValues(record.notices, (held) => dismissReboot(forget(held), bootWallMs)),
+    notices: mapValues(record.notices, (held) => dismissReboot(anyTime(forget(held)), bootWallMs)),
   };
 }
 
-function dismissReboot(held: Held<StatedNotice>, bootWallMs: number): Held<StatedNotice> {
+/** S1.4: "only earlier" holds within one boot. In the next one the same id may announce another interruption. */
+function anyTime(held: Held<KnownNotice>): Held<KnownNotice> {
+  const { onlyEarlier: _, ...value } = held.value;
+  return { ...held, value };
+}
+
+function dismissReboot(held: Held<KnownNotice>, bootWallMs: number): Held<KnownNotice> {
   const { kind, deadlineMs } = held.value;
   const happened = (kind === 'reboot' || kind === 'redeploy') && deadlineMs !== null && deadlineMs < bootWallMs;
   return happened ? { ...held, dismissed: true } : held;

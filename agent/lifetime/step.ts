@@ -43,6 +43,8 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
   switch (input.type) {
     case 'tick':
       return state;
+    case 'together':
+      return input.inputs.reduce((next, each) => apply(next, each, now, effects), state);
     case 'configure':
       return { ...state, policy: input.policy, sources: configured(state, input.sources, now, effects) };
     case 'observation':

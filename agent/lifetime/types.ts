@@ -156,6 +156,8 @@ export type Input =
   /** Start, or configuration re-read: the sources there are and the policy. Sources no longer listed are forgotten. */
   | { readonly type: 'configure'; readonly policy: Policy; readonly sources: readonly SourceInfo[] }
   | { readonly type: 'observation'; readonly observation: Observation }
+  /** Several at once, judged together: nothing is done on the first before the last is known (S4.2). */
+  | { readonly type: 'together'; readonly inputs: readonly Input[] }
   /** Time passed, nothing else. */
   | { readonly type: 'tick' }
   | { readonly type: 'operator_notice'; readonly id: string; readonly notice: StatedNotice }

@@ -1,0 +1,389 @@
+/**
+ * The wiring: sources → heart → journal → files → signals → HTTP → reports (DESIGN.md, "One direction of flow"). Nothing
+ * else in the program holds state over time, and there is one way to start and one to stop.
+ */
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import type { Logger } from 'pino';
+import { claim } from './claim.ts';
+import type { Clock } from './clock.ts';
+import type { Config } from './config/types.ts';
+import { linkEtc } from './etc-link.ts';
+import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { payloadRow } from './lifetime/escalation.ts';
+import { initialState, outlivesBoot, partsOf, restoreState, type State } from './lifetime/state.ts';
+import { tellChanges } from './lifetime/tell.ts';
+import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
+import { readMachineIdentity } from './machine-identity.ts';
+import { deliver } from './payloads/delivery.ts';
+import { findGone } from './payloads/liveness.ts';
+import { policyOf } from './policy.ts';
+import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
+import { openFilePublisher } from './publish/files.ts';
+import type { HttpServer } from './publish/http/server.ts';
+import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
+import { publicationOf } from './publish/publication.ts';
+import { openJobOutputs } from './report/joboutputs.ts';
+import { createSources } from './sources/create.ts';
+import { type Driver, startDriver } from './sources/driver.ts';
+import { openStateFile } from './state.ts';
+import { version } from './version.ts';
+
+/** READY (and `readyz`) at the latest after this, however silent a source is: boot must not wait for a dead endpoint. */
+const READY_AT_LATEST_MS = 10_000;
+/** DESIGN.md, "Interfaces": a reader can tell a dead agent by the age of `lifetime.json`. */
+const TOUCH_MS = 30_000;
+/** The main loop ticks each second; silent for longer than this it is not healthy. */
+const HEALTHY_TICK_MS = 10_000;
+/** Reports and the state file get this long when the agent is told to stop. */
+const STOP_BOUND_MS = 2_000;
+
+export interface AgentOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Where `/proc`, `/sys`, `/etc` begin. */
+  readonly root: string;
+  /** How to start this very program again. */
+  readonly self: { readonly command: string; readonly args: readonly string[] };
+}
+
+export interface Agent {
+  /** Resolves once every source answered once or the time for that is over, and the listeners are up. */
+  ready(): Promise<void>;
+  /** A re-read configuration: policy, sources and payload defaults change in place; what needs a restart is told in the log. */
+  reconfigure(config: Config): void;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the agent. Throws `RuntimeDirError` or `ClaimError` when it cannot do its work at all; everything else (port taken,
+ * no channel, state directory unwritable) is a defined waiting state that the log and `readyz` tell of.
+ */
+export function startAgent(options: AgentOptions): Agent {
+  const { clock, log, env, root } = options;
+  let { config } = options;
+  const metrics = createMetrics();
+  const identity = readMachineIdentity(root, env);
+  const started = clock.now();
+  const bootWallMs = identity.bootWallMs(started.wall);
+  const release = claim(config.journalDir);
+  const files = openFilePublisher({
+    dir: config.runtimeDir,
+    shutdownTimeFile: config.publish.shutdownTimeFile,
+    nowMs: () => clock.now().wall,
+    onError(code, detail) {
+      metrics.count('mjf_publish_errors_total');
+      log.error({ event: 'publish_failed', code }, detail);
+    },
+    onRecovery: () => log.info({ event: 'publish_recovered' }, 'the published files are complete again'),
+  });
+  const memory = openMemory(options, identity, started, bootWallMs, () => metrics.count('mjf_journal_errors_total'));
+  const { journal } = memory;
+
+  let publication: Publication | null = null;
+  const listeners = new Set<(publication: Publication) => void>();
+  const drivers = new Map<string, Driver>();
+  let http: HttpServer | null = null;
+  const silent = new Set<string>();
+  let allAnswered: () => void = () => {};
+  const answered = new Promise<void>((resolve) => {
+    allAnswered = resolve;
+  });
+  let touchedMono = started.mono;
+  let stopping = false;
+
+  const ownPorts = config.listen === 'off' ? [] : config.listen.map(({ port }) => port);
+  const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownPorts, log });
+  const beat: Heartbeat = startHeartbeat({
+    clock,
+    state: memory.state,
+    carryOut,
+    onTick,
+    async onJump({ kind, byMs }) {
+      log.warn(
+        { event: 'time_jumped', kind, by_secs: Math.round(byMs / 1000) },
+        `time jumped (${kind}): every source is asked before anything is done`,
+      );
+      await Promise.all([...drivers.values()].map((driver) => driver.pollNow(true)));
+    },
+    onError: (error, input) =>
+      log.error(
+        { event: 'internal', input: input.type, err: error },
+        'a fault in the agent itself: this input is dropped, everything before it stands',
+      ),
+  });
+
+  /** Journal → files → signals → HTTP → reports: a payload woken by its SIGTERM must not read `running`. */
+  function carryOut(result: StepResult<State>): void {
+    const before = publication;
+    const writes = result.effects.filter((effect) => effect.type === 'persist');
+    if (writes.length > 0) journal.put(writes);
+    publication = publicationOf(result.snapshot, result.payloads, before);
+    if (publication !== before) files.publish(publication);
+    const signals = result.effects.filter((effect) => effect.type === 'signal');
+    if (signals.length > 0) {
+      const results = deliver(signals, {
+        journal,
+        procRoot: path.join(root, 'proc'),
+        selfPid: process.pid,
+        log,
+        now: () => clock.now(),
+      });
+      for (const report of results)
+        metrics.count('mjf_signals_total', { signal: report.step.signal, outcome: report.outcome });
+      beat.submit({ type: 'steps_done', results });
+    }
+    for (const effect of result.effects) tell(effect);
+    if (publication !== before) {
+      for (const effect of tellChanges(before?.snapshot ?? null, publication.snapshot)) tell(effect);
+      for (const listener of listeners) listener(publication);
+      reports.update(publication);
+    }
+    if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
+  }
+
+  function tell(effect: Effect): void {
+    if (effect.type === 'poll_soon') drivers.get(effect.source)?.pollSoon(effect.inMs);
+    if (effect.type !== 'log') return;
+    log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
+    const { kind, source, error } = effect.fields;
+    if (effect.event === 'notice_new') metrics.count('mjf_notices_total', { kind: String(kind) });
+    if (effect.event === 'feature_rejected')
+      metrics.count('mjf_source_faults_total', { source: String(source), error: String(error) });
+    if (effect.event === 'step_uncertain') metrics.count('mjf_steps_uncertain_total');
+  }
+
+  function onTick(now: Instant): void {
+    const specs = Object.values(beat.state().payloads).map((record) => record.spec);
+    if (specs.length > 0) lookAfter(specs);
+    if (files.broken() !== null) files.flush();
+    if (now.mono - touchedMono >= TOUCH_MS) {
+      touchedMono = now.mono;
+      files.touch();
+    }
+  }
+
+  function lookAfter(specs: readonly PayloadSpec[]): void {
+    const { gone, delivererGone } = findGone(specs, path.join(root, 'proc'));
+    for (const id of delivererGone)
+      if (beat.state().payloads[id]?.delivery === 'exec') beat.submit({ type: 'deliverer_gone', id });
+    for (const id of gone) beat.submit({ type: 'payload_gone', id, why: 'exited' });
+  }
+
+  function startSources(): void {
+    const environment = {
+      root,
+      runtimeDir: config.runtimeDir,
+      env,
+      log,
+      firstBootMs: memory.firstBootMs,
+      self: options.self,
+    };
+    const sources = createSources(config, environment);
+    for (const driver of drivers.values()) driver.stop();
+    drivers.clear();
+    for (const source of sources) {
+      const emit = (observation: Observation): void => {
+        beat.submit({ type: 'observation', observation });
+        silent.delete(observation.source);
+        if (silent.size === 0) allAnswered();
+      };
+      silent.add(source.name);
+      drivers.set(source.name, startDriver(source, { emit, log, clock, count: metrics.count }));
+    }
+    const infos = [...drivers.values()].map((driver) => driver.info());
+    beat.submit({ type: 'configure', policy: policyOf(config), sources: infos });
+  }
+
+  startSources();
+  const unlink = linkEtc({ enabled: config.publish.linkEtc, runtimeDir: config.runtimeDir, root, log });
+  let ready = false;
+
+  const port: AgentPort = {
+    publication: () => publication ?? unreachable(),
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    sources: () => liveSources(drivers, publication ?? unreachable()),
+    register,
+    submit: beat.submit,
+    jobOutput: (name, body) => reports.put(name, body),
+    readiness: () => readiness(ready, files.broken(), silent),
+    health() {
+      const silent = clock.now().mono - beat.lastTickMono();
+      return silent < HEALTHY_TICK_MS
+        ? { healthy: true, reason: 'ok' }
+        : { healthy: false, reason: `the main loop has not run for ${Math.round(silent / 1000)} s` };
+    },
+    metricsText() {
+      const shown = publication ?? unreachable();
+      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, liveSources(drivers, shown)));
+    },
+    payload: (id) => publication?.payloads.find((row) => row.spec.id === id),
+    nowMs: () => clock.now().wall,
+    count: metrics.count,
+  };
+
+  function register(registration: Registration): SnapshotPayload {
+    const spec: PayloadSpec = {
+      ...registration,
+      id: `p-${randomBytes(6).toString('hex')}`,
+      token: randomBytes(16).toString('hex'),
+      registeredMs: clock.now().wall,
+    };
+    beat.submit({ type: 'payload_registered', spec });
+    log.info(
+      { event: 'payload_registered', payload: spec.id, uid: spec.uid, pid: spec.target.leader.pid },
+      `payload ${spec.name} registered`,
+    );
+    const row = port.payload(spec.id);
+    if (row) return row;
+    // Only while time has just jumped and inputs wait for the sources: the row as it will be.
+    const none = { deadlineMs: null, drainAtMs: null, stopAtMs: null, confirmed: true };
+    return payloadRow(
+      { spec, delivery: spec.deliverer ? 'exec' : 'daemon', episode: null },
+      beat.state().policy,
+      none,
+      clock.now(),
+    );
+  }
+
+  const settled = (async () => {
+    await Promise.race([answered, after(READY_AT_LATEST_MS)]);
+    ready = true;
+    log.info(
+      { event: 'ready', phase: port.publication().snapshot.phase, runtime_dir: config.runtimeDir },
+      `ready, publishing under ${config.runtimeDir}`,
+    );
+  })();
+  const listening = (async () => {
+    // Loaded after the first publication: fastify costs more time than everything before it (SYSTEMS.md, "Build").
+    const { startHttp } = await import('./publish/http/server.ts');
+    if (stopping) return;
+    const listen = config.listen === 'off' ? [] : config.listen;
+    http = await startHttp(port, {
+      listen,
+      runtimeDir: config.runtimeDir,
+      log,
+      version,
+      procRoot: path.join(root, 'proc'),
+    });
+  })();
+
+  return {
+    async ready() {
+      await Promise.all([settled, listening]);
+    },
+    reconfigure(next) {
+      for (const key of ['runtimeDir', 'stateDir', 'journalDir', 'listen'] as const) {
+        if (JSON.stringify(next[key]) !== JSON.stringify(config[key]))
+          log.warn({ event: 'restart_needed', key }, `${key} changed: it takes effect at the next start`);
+      }
+      config = {
+        ...next,
+        runtimeDir: config.runtimeDir,
+        stateDir: config.stateDir,
+        journalDir: config.journalDir,
+        listen: config.listen,
+      };
+      startSources();
+      log.info({ event: 'reconfigured' }, 'configuration read again');
+    },
+    async stop() {
+      stopping = true;
+      for (const driver of drivers.values()) driver.stop();
+      beat.stop();
+      await Promise.race([
+        Promise.allSettled([listening.then(() => http?.close()), reports.close(), memory.flush()]),
+        after(STOP_BOUND_MS),
+      ]);
+      journal.close();
+      unlink();
+      release();
+    },
+  };
+}
+
+const unreachable = (): never => {
+  throw new Error('nothing is published before the first step of the heart');
+};
+
+interface Memory {
+  readonly state: State;
+  readonly journal: Journal;
+  readonly firstBootMs: number;
+  save(state: State): void;
+  flush(): Promise<void>;
+}
+
+/** What former runs wrote: the journal where it is of this boot, else what outlives a boot (SEMANTICS S4.1). */
+function openMemory(
+  options: AgentOptions,
+  identity: ReturnType<typeof readMachineIdentity>,
+  now: Instant,
+  bootWallMs: number,
+  onError: () => void,
+): Memory {
+  const { config, log } = options;
+  const { machineId, bootId } = identity;
+  const { journal, restored } = openJournal({ dir: config.journalDir, bootId, log, onError });
+  const stateFile = openStateFile({
+    dir: config.stateDir,
+    machineId,
+    bootId,
+    log,
+    onError,
+    nowMs: now.wall,
+    bootWallMs,
+  });
+  const { firstBootMs } = stateFile.restored;
+  const times = { bootWallMs, firstBootMs, now };
+  const state =
+    restored !== null
+      ? restoreState(restored.entries, restored.done, { ...times, sameBoot: true })
+      : stateFile.restored.entries.size > 0
+        ? restoreState(stateFile.restored.entries, [], { ...times, sameBoot: stateFile.restored.sameBoot })
+        : initialState(bootWallMs, firstBootMs);
+  // What came from the state file is not in the journal yet, and would be missed if the next crash found the journal alone.
+  if (restored === null) journal.put([...partsOf(state)].map(([key, value]) => ({ key, value })));
+  const notices = Object.values(state.sources).length;
+  if (notices > 0)
+    log.info(
+      { event: 'restored', sources: notices, payloads: Object.keys(state.payloads).length },
+      'the memory of a former run is restored',
+    );
+  return {
+    state,
+    journal,
+    firstBootMs,
+    save: (latest) => stateFile.save(new Map([...partsOf(latest)].filter(([key]) => outlivesBoot(key)))),
+    flush: () => stateFile.flush(),
+  };
+}
+
+function liveSources(drivers: ReadonlyMap<string, Driver>, publication: Publication): readonly LiveSource[] {
+  return [...drivers.values()].map((driver) => {
+    const live = driver.live();
+    const state = publication.snapshot.sources.find((source) => source.name === live.name)?.state;
+    return state === undefined ? live : { ...live, state };
+  });
+}
+
+function readiness(
+  ready: boolean,
+  broken: string | null,
+  silent: ReadonlySet<string>,
+): { readonly ready: boolean; readonly reason: string } {
+  if (broken !== null) return { ready: false, reason: `the published files cannot be written (${broken})` };
+  if (ready) return { ready: true, reason: 'ok' };
+  return {
+    ready: false,
+    reason: `waiting for the first answer of ${[...silent].join(', ') || 'the sources'}`,
+  };
+}
+
+const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());

@@ -1,0 +1,43 @@
+/** `mjf-agent env`: the variables of HSF-TN-2016-02 for a shell, a unit or a container. They name the agent's own output. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { EXIT } from '../exit-codes.ts';
+import { readBaseUrl } from './client.ts';
+import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
+
+export const command = defineCommand({
+  name: 'env',
+  summary: 'print MACHINEFEATURES, JOBFEATURES and JOBOUTPUTS',
+  usage: 'env [--url]',
+  options: {
+    url: { type: 'boolean', description: 'URLs instead of directories, for readers that need them' },
+    ...RUNTIME_DIR_OPTION,
+  },
+  positionals: { least: 0, most: 0 },
+  details: `One NAME=VALUE a line, for EnvironmentFile=, docker --env-file, or a shell:
+  export $(mjf-agent env)
+JOBOUTPUTS is a URL in both cases and left out where the daemon has no HTTP interface.`,
+  async run(context) {
+    const runtimeDir = runtimeDirOf(context);
+    // Neither unit files, nor --env-file, nor the shell line above agree on quoting, so there must be nothing to quote.
+    if (!/^[\w./:@%+=,-]+$/.test(runtimeDir)) throw new UsageError('the runtime directory has characters to be quoted');
+    const base = await readBaseUrl(runtimeDir);
+    const place = context.values.url ? base : runtimeDir;
+    if (place === undefined || !(await isDirectory(path.join(runtimeDir, 'machinefeatures')))) {
+      const what = place === undefined ? 'no HTTP interface' : 'nothing published';
+      context.complain(`there is ${what} in ${runtimeDir}: does the daemon run?`);
+      return EXIT.unavailable;
+    }
+    const joboutputs = base === undefined ? '' : `JOBOUTPUTS=${base}/joboutputs\n`;
+    context.out(`MACHINEFEATURES=${place}/machinefeatures\nJOBFEATURES=${place}/jobfeatures\n${joboutputs}`);
+    return EXIT.ok;
+  },
+});
+
+async function isDirectory(directory: string): Promise<boolean> {
+  try {
+    return (await stat(directory)).isDirectory();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,114 @@
+/** `/v1/lifetime` as the commands read it: with care, since the daemon may be older or newer than this program. */
+
+export interface LifetimeDocument {
+  readonly phase: string;
+  /** UNIX seconds, like all times here; null = none. */
+  readonly deadline: number | null;
+  readonly drainAt: number | null;
+  readonly stopAt: number | null;
+  readonly graceSecs: number | null;
+  readonly reason: string | null;
+  readonly overdue: boolean;
+  readonly terminationAllowed: boolean | null;
+  readonly canTerminate: { readonly now: boolean; readonly at: number | null } | null;
+  readonly notices: readonly NoticeRow[];
+  readonly machinefeatures: Readonly<Record<string, FeatureRow>>;
+  readonly jobfeatures: Readonly<Record<string, FeatureRow>>;
+  readonly sources: readonly { readonly name: string; readonly state: string; readonly since: number | null }[];
+  readonly payloads: Readonly<Record<string, number>>;
+}
+export interface NoticeRow {
+  readonly id: string;
+  readonly kind: string;
+  readonly deadline: number | null;
+  readonly reason: string;
+  /** `stale`, `expired`, `ignored` where true. */
+  readonly marks: readonly string[];
+}
+export interface FeatureRow {
+  readonly value: string;
+  readonly source: string;
+  readonly since: number | null;
+  readonly stale: boolean;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Undefined when the body is no JSON object with a phase: then it is not this daemon that answers. */
+export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
+  const document = fields(parseJson(body));
+  if (typeof document['phase'] !== 'string') return undefined;
+  const canTerminate = document['can_terminate'];
+  return {
+    phase: document['phase'],
+    deadline: number(document['deadline']),
+    drainAt: number(document['drain_at']),
+    stopAt: number(document['stop_at']),
+    graceSecs: number(document['grace_secs']),
+    reason: typeof document['reason'] === 'string' ? document['reason'] : null,
+    overdue: document['overdue'] === true,
+    terminationAllowed: typeof document['termination_allowed'] === 'boolean' ? document['termination_allowed'] : null,
+    canTerminate: isFields(canTerminate) ? { now: canTerminate['now'] === true, at: number(canTerminate['at']) } : null,
+    notices: rows(document['notices']).map(toNotice),
+    machinefeatures: toFeatures(document['machinefeatures']),
+    jobfeatures: toFeatures(document['jobfeatures']),
+    sources: rows(document['sources']).map((row) => ({
+      name: text(row['name']),
+      state: text(row['state']),
+      since: number(row['since']),
+    })),
+    payloads: Object.fromEntries(
+      Object.entries(fields(document['payloads'])).map(([state, count]) => [state, number(count) ?? 0]),
+    ),
+  };
+}
+
+function toNotice(row: Fields): NoticeRow {
+  return {
+    id: text(row['id']),
+    kind: text(row['kind']),
+    deadline: number(row['deadline']),
+    reason: text(row['reason']),
+    marks: ['stale', 'expired', 'ignored'].filter((mark) => row[mark] === true),
+  };
+}
+
+function toFeatures(value: unknown): Readonly<Record<string, FeatureRow>> {
+  const entries = Object.entries(fields(value)).map(([key, raw]): [string, FeatureRow] => {
+    const row = fields(raw);
+    return [
+      key,
+      {
+        value: text(row['value']),
+        source: text(row['source']),
+        since: number(row['since']),
+        stale: row['stale'] === true,
+      },
+    ];
+  });
+  return Object.fromEntries(entries);
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString());
+  } catch {
+    return undefined;
+  }
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+function fields(value: unknown): Fields {
+  return isFields(value) ? value : {};
+}
+function rows(value: unknown): readonly Fields[] {
+  return Array.isArray(value) ? value.filter(isFields) : [];
+}
+function number(value: unknown): number | null {
+  return typeof value === 'number' && Number.isFinite(value) ? value : null;
+}
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : value === undefined || value === null ? '' : String(value);
+}

@@ -1,0 +1,133 @@
+/** `mjf-agent run`: the daemon. What goes wrong at the start is one sentence and an exit code; what can mend itself waits. */
+import { type Agent, startAgent } from '../agent.ts';
+import { ClaimError } from '../claim.ts';
+import { systemClock } from '../clock.ts';
+import { type Config, type ConfigFlags, describeProblem, loadConfig } from '../config.ts';
+import { EXIT } from '../exit-codes.ts';
+import { createLog } from '../log.ts';
+import { RuntimeDirError } from '../publish/files.ts';
+import { selfCommand } from '../self.ts';
+import { type CommandContext, defineCommand, type OptionSpecs } from './command.ts';
+
+const OPTIONS = {
+  config: {
+    type: 'string',
+    value: 'FILE',
+    description: 'read this file alone, not /etc/mjf-agent/config.toml and conf.d',
+  },
+  machinefeatures: { type: 'string', value: 'PATH|URL', description: "the host's machine features" },
+  jobfeatures: { type: 'string', value: 'PATH|URL', description: "the host's job features" },
+  joboutputs: { type: 'string', value: 'PATH|URL', description: 'where words to the site go' },
+  'runtime-dir': { type: 'string', value: 'DIR', description: 'publish here (default /run/mjf-agent)' },
+  'state-dir': {
+    type: 'string',
+    value: 'DIR',
+    description: 'keep here what outlives a boot (default /var/lib/mjf-agent)',
+  },
+  listen: {
+    type: 'string',
+    value: 'ADDR:PORT|off',
+    description: 'HTTP interface (default 127.0.0.1:8653 and [::1]:8653; port 0 picks one)',
+  },
+  'log-level': { type: 'string', value: 'LEVEL', description: 'trace, debug, info, warn or error (default info)' },
+} as const satisfies OptionSpecs;
+
+export const command = defineCommand({
+  name: 'run',
+  summary: 'the daemon',
+  usage: 'run [OPTIONS]',
+  options: OPTIONS,
+  positionals: { least: 0, most: 0 },
+  details: `Without any option or file the agent honours $MACHINEFEATURES and $JOBFEATURES, else directories that the host mounted at
+/etc/machinefeatures and /etc/jobfeatures or below /run/mjf-host. Where there is none it waits for one to appear.
+
+SIGTERM stops it: published files stay, payloads are left alone. SIGHUP reads the configuration again.
+Logs are JSON lines on standard output, lines for people on a terminal.`,
+  async run(context) {
+    const loaded = await loadConfig({ env: context.env, flags: flagsOf(context), ...fileOf(context) });
+    if (!loaded.ok) {
+      for (const problem of loaded.problems) context.complain(describeProblem(problem));
+      return EXIT.configuration;
+    }
+    // Published files are for everybody; what is secret sets its own mode.
+    process.umask(0o022);
+    const { log, flush } = createLog({ level: loaded.config.log.level, tty: process.stdout.isTTY === true });
+    for (const warning of loaded.warnings) log.warn({ event: 'config_warning' }, warning);
+    let agent: Agent;
+    try {
+      agent = startAgent({
+        config: loaded.config,
+        clock: systemClock,
+        log,
+        env: context.env,
+        root: '/',
+        self: selfCommand(),
+      });
+    } catch (error) {
+      flush();
+      return explainStart(error, context);
+    }
+    process.on(
+      'SIGHUP',
+      () => void reload(agent, context, (sentence) => log.error({ event: 'config_refused' }, sentence)),
+    );
+    const stopped = untilStopped();
+    agent
+      .ready()
+      .catch((error: unknown) =>
+        log.error({ event: 'internal', err: error }, 'the HTTP interface could not be started'),
+      );
+    const signal = await stopped;
+    log.info({ event: 'stopping_agent', signal }, `${signal}: the agent ends, what it published stays`);
+    await agent.stop();
+    flush();
+    return EXIT.ok;
+  },
+});
+
+type RunContext = CommandContext<typeof OPTIONS>;
+
+const fileOf = ({ values }: RunContext): { readonly file?: string } =>
+  values.config === undefined ? {} : { file: values.config };
+
+function flagsOf({ values }: RunContext): ConfigFlags {
+  const flags = {
+    machinefeatures: values.machinefeatures,
+    jobfeatures: values.jobfeatures,
+    joboutputs: values.joboutputs,
+    runtimeDir: values['runtime-dir'],
+    stateDir: values['state-dir'],
+    listen: values.listen,
+    logLevel: values['log-level'],
+  };
+  return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+}
+
+/** A configuration that has become wrong is told and not taken: the former one goes on. */
+async function reload(agent: Agent, context: RunContext, refuse: (sentence: string) => void): Promise<void> {
+  const loaded = await loadConfig({ env: context.env, flags: flagsOf(context), ...fileOf(context) });
+  if (loaded.ok) agent.reconfigure(loaded.config satisfies Config);
+  else for (const problem of loaded.problems) refuse(`configuration not taken: ${describeProblem(problem)}`);
+}
+
+function untilStopped(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+  });
+}
+
+function explainStart(error: unknown, context: RunContext): number {
+  if (error instanceof ClaimError) {
+    context.complain(error.message);
+    return EXIT.failure;
+  }
+  if (!(error instanceof RuntimeDirError)) throw error;
+  const { cause } = error;
+  const denied = cause instanceof Error && 'code' in cause && (cause.code === 'EACCES' || cause.code === 'EPERM');
+  const hint =
+    process.geteuid?.() === 0
+      ? 'give another one with --runtime-dir'
+      : 'run as root, or give one that is yours with --runtime-dir and --state-dir';
+  context.complain(`${error.message}; ${hint}`);
+  return denied ? EXIT.notPermitted : EXIT.cannotCreate;
+}

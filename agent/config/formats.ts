@@ -1,0 +1,49 @@
+/**
+ * The kinds of text that configuration knows, each with its test and with what a person is told when it fails.
+ * The schema names them as `format`; layers that skip the schema (flags) use the same tests.
+ */
+import os from 'node:os';
+import path from 'node:path';
+import { isDuration } from '../duration.ts';
+import { parseListenAddress } from './listen.ts';
+
+export interface TextFormat {
+  readonly test: (text: string) => boolean;
+  /** Continues "expected …". */
+  readonly expected: string;
+}
+
+export const TEXT_FORMATS = {
+  duration: { test: isDuration, expected: 'a duration such as "2m"' },
+  'step-time': { test: (text) => text === 'grace' || isDuration(text), expected: '"grace" or a duration such as "5s"' },
+  'absolute-path': { test: isAbsolutePath, expected: 'an absolute path such as "/run/mjf-agent"' },
+  'http-url': { test: isHttpUrl, expected: 'a URL such as "https://site.example/joboutputs/vm-17"' },
+  listen: {
+    test: (text) => text === 'off' || parseListenAddress(text) !== undefined,
+    expected: '"off" or an address and port such as "127.0.0.1:8653"',
+  },
+  signal: { test: (text) => Object.hasOwn(os.constants.signals, text), expected: 'a signal name such as "SIGTERM"' },
+  'flat-name': {
+    test: (text) => /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/.test(text) && text !== 'shutdown_message',
+    expected: 'a plain file name such as "heartbeat" (and not "shutdown_message")',
+  },
+} as const satisfies Readonly<Record<string, TextFormat>>;
+
+/** Absolute, without control characters. Configured paths are never relative: a daemon has no meaningful directory. */
+export function isAbsolutePath(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these must not stand in a path
+  return path.isAbsolute(text) && !/[\u0000-\u001f\u007f]/.test(text);
+}
+
+/**
+ * http or https, with a host and without credentials, which would end up in logs. An IPv6 zone (`[fe80::1%25eth0]`), which
+ * link-local servers need and Node's URL refuses, is allowed.
+ */
+export function isHttpUrl(text: string): boolean {
+  try {
+    const url = new URL(text.replace(/%25[\w.-]+(?=\])/, ''));
+    return /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
+  } catch {
+    return false;
+  }
+}

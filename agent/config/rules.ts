@@ -1,0 +1,173 @@
+/** What a schema cannot say: rules across keys, and warnings about what is legal but probably not meant. Pure. */
+import { durationMs, formatDuration, isDuration } from '../duration.ts';
+import { didYouMean } from '../nearest.ts';
+import { isAbsolutePath, isHttpUrl, TEXT_FORMATS } from './formats.ts';
+import { isLoopback } from './listen.ts';
+import { isTable, type KeyPath, type Merged } from './merge.ts';
+import { type ConfigProblem, keyText, showValue } from './problem.ts';
+import { type RawConfig, SOURCES_OF_OTHER_VERSIONS } from './schema.ts';
+import { checkSteps } from './step-rules.ts';
+import type { Config } from './types.ts';
+
+/** SEMANTICS S7: a guest must not hurt the site. */
+const SHORTEST_POLL_MS = 200;
+/** A site destroys the machine after missed heartbeats; more often than this only loads it. */
+const SHORTEST_HEARTBEAT_MS = 1000;
+/** Notices of these kinds set the deadline (SEMANTICS S1.1). */
+const DEADLINE_KINDS = ['terminate', 'stop', 'shutdown', 'reboot', 'redeploy'];
+/** Sources that have no file below `sources/`: the operator's word and the schedule. */
+const BUILT_IN_SOURCES = ['operator'];
+/** MJF times are UNIX seconds: between 2001 and 5138. A time in milliseconds lies far above. */
+const EARLIEST_UNIX_SECS = 1e9;
+const LATEST_UNIX_SECS = 1e11;
+
+export interface RuleReport {
+  problem(path: KeyPath, message: string): void;
+  warning(path: KeyPath, message: string): void;
+}
+
+export interface Findings {
+  readonly problems: readonly ConfigProblem[];
+  readonly warnings: readonly string[];
+}
+
+/** Presumes a valid shape. */
+export function checkRules(raw: RawConfig, config: Config, merged: Merged, knownSources: readonly string[]): Findings {
+  const problems: ConfigProblem[] = [];
+  const warnings: string[] = [];
+  const report: RuleReport = {
+    problem: (path, message) => problems.push({ origin: merged.originOf(path), key: keyText(path), message }),
+    warning: (path, message) => {
+      const origin = merged.originOf(path);
+      warnings.push(`${origin === null ? '' : `${origin}: `}${keyText(path)}: ${message}`);
+    },
+  };
+  checkListen(config, report);
+  checkDirectories(config, report);
+  checkSources(raw, knownSources, report);
+  checkSteps(config.stop, report);
+  checkNotices(config, report);
+  checkPayloads(raw, report);
+  checkJobOutputs(config, report);
+  return { problems, warnings };
+}
+
+function checkListen(config: Config, report: RuleReport): void {
+  if (config.listen === 'off') return;
+  const seen = new Set<string>();
+  for (const address of config.listen) {
+    const text = address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+    if (seen.has(text) && address.port !== 0) report.problem(['listen'], `${text} stands there twice`);
+    seen.add(text);
+    if (isLoopback(address)) continue;
+    const everywhere = address.host === '0.0.0.0' || address.host === '::';
+    const reach = everywhere ? 'every network of this machine can read it' : 'other machines can read it';
+    report.warning(['listen'], `${text} is not a loopback address: ${reach}, and it is read-only there`);
+  }
+}
+
+function checkDirectories(config: Config, report: RuleReport): void {
+  const places: readonly (readonly [string, string])[] = [
+    ['runtime_dir', config.runtimeDir],
+    ['state_dir', config.stateDir],
+    ['journal_dir', config.journalDir],
+  ];
+  for (const [key, directory] of places) {
+    const twin = places.find(([other, path]) => other !== key && path === directory);
+    if (directory === '/') report.problem([key], 'expected a directory of its own, got "/"');
+    else if (twin) report.problem([key], `is the same directory as ${twin[0]}`);
+  }
+}
+
+function checkSources(raw: RawConfig, knownSources: readonly string[], report: RuleReport): void {
+  const others: readonly string[] = SOURCES_OF_OTHER_VERSIONS;
+  const later = others.filter((name) => !knownSources.includes(name));
+  const listed = raw.sources === undefined || raw.sources === 'auto' ? [] : raw.sources;
+  listed.forEach((name, i) => {
+    if (knownSources.includes(name) || BUILT_IN_SOURCES.includes(name)) return;
+    if (later.includes(name)) report.warning(['sources', i], `source ${name} is not in this version`);
+    else report.problem(['sources', i], `unknown source ${showValue(name)}${didYouMean(name, knownSources)}`);
+  });
+  for (const [name, table] of Object.entries(raw.source ?? {})) {
+    if (later.includes(name)) report.warning(['source', name], `source ${name} is not in this version`);
+    else if (isTable(table)) checkSourceTable(name, table, report);
+  }
+}
+
+/** What holds for the tables of all sources, whatever else is in them. */
+function checkSourceTable(name: string, table: Readonly<Record<string, unknown>>, report: RuleReport): void {
+  const poll = table['poll'];
+  if (typeof poll === 'string') {
+    const cron = poll.trim().split(/\s+/).length;
+    if (isDuration(poll)) {
+      if (durationMs(poll) < SHORTEST_POLL_MS) {
+        report.problem(['source', name, 'poll'], `expected at least ${SHORTEST_POLL_MS}ms, got ${showValue(poll)}`);
+      }
+    } else if (poll !== 'once' && cron !== 5 && cron !== 6) {
+      report.problem(['source', name, 'poll'], `expected ${TEXT_FORMATS.duration.expected}, got ${showValue(poll)}`);
+    }
+  }
+  for (const key of ['machinefeatures', 'jobfeatures', 'ca', 'cert', 'key']) {
+    const value = table[key];
+    if (typeof value !== 'string') continue;
+    const isUrl = name === 'mjf' && key.endsWith('features');
+    if (isUrl ? isHttpUrl(value) : isAbsolutePath(value)) continue;
+    const { expected } = TEXT_FORMATS[isUrl ? 'http-url' : 'absolute-path'];
+    report.problem(['source', name, key], `expected ${expected}, got ${showValue(value)}`);
+  }
+  if (name === 'static') checkStaticTimes(table, report);
+}
+
+function checkStaticTimes(table: Readonly<Record<string, unknown>>, report: RuleReport): void {
+  const times = [
+    ['machinefeatures', 'shutdowntime'],
+    ['jobfeatures', 'shutdowntime_job'],
+    ['jobfeatures', 'jobstart_secs'],
+  ] as const;
+  for (const [side, key] of times) {
+    const features = table[side];
+    const value = isTable(features) ? features[key] : undefined;
+    if (value === undefined) continue;
+    const secs = Number(value);
+    if (Number.isInteger(secs) && secs >= EARLIEST_UNIX_SECS && secs < LATEST_UNIX_SECS) continue;
+    const hint = secs >= LATEST_UNIX_SECS ? ' (are these milliseconds?)' : '';
+    const message = `expected a time in whole UNIX seconds such as 1766440000, got ${showValue(value)}${hint}`;
+    report.problem(['source', 'static', side, key], message);
+  }
+}
+
+function checkNotices(config: Config, report: RuleReport): void {
+  for (const [kind, counted] of Object.entries(config.notice)) {
+    if (!DEADLINE_KINDS.includes(kind) || counted === undefined || DEADLINE_KINDS.includes(counted)) continue;
+    // SEMANTICS S1.5: configuration may only shorten; a host's deadline is overridden by an operator, case by case.
+    const message = `${kind} sets a deadline and cannot be turned into ${counted}; see "mjf-agent notice --ignore"`;
+    report.problem(['notice', kind], message);
+  }
+}
+
+function checkPayloads(raw: RawConfig, report: RuleReport): void {
+  raw.payload?.forEach((payload, i) => {
+    const name = typeof payload['name'] === 'string' ? ` ${showValue(payload['name'])}` : '';
+    report.warning(['payload', i], `payload${name} is not looked after: this version stops registered processes only`);
+  });
+}
+
+function checkJobOutputs(config: Config, report: RuleReport): void {
+  const joboutputs = config.report.joboutputs;
+  if (joboutputs === null) return;
+  const at = (key: string): KeyPath => ['report', 'joboutputs', key];
+  if (joboutputs.url !== null && joboutputs.directory !== null) {
+    report.problem(at('directory'), 'url and directory exclude each other: keep one');
+  }
+  if ((joboutputs.certFile === null) !== (joboutputs.keyFile === null)) {
+    const missing = joboutputs.certFile === null ? 'cert' : 'key';
+    report.problem(at(missing), 'is missing: a client certificate needs both cert and key');
+  }
+  if (joboutputs.heartbeatMs < SHORTEST_HEARTBEAT_MS) {
+    report.problem(at('heartbeat'), `expected at least 1s, got ${formatDuration(joboutputs.heartbeatMs)}`);
+  }
+  const isTls = joboutputs.url?.startsWith('https:') ?? true;
+  if (!isTls && (joboutputs.caFile !== null || joboutputs.certFile !== null)) {
+    report.warning(at('url'), 'is http: ca, cert and key have no effect');
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * Every key of the configuration with description and default, as JSON Schema: it validates, gives the type, and is what
+ * `packaging/config.toml` and the manual are made from. `source.NAME` is composed from the sources' own schemas.
+ *
+ * `default` is what holds when the key is absent; `examples` is shown where there is no default. `format` names a row of
+ * formats.ts.
+ */
+import type { Static } from 'typebox';
+import { NOTICE_KINDS } from '../lifetime/types.ts';
+import { LOG_LEVEL_NAMES } from './log-levels.ts';
+
+const step = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['at', 'signal'],
+  properties: {
+    at: { type: 'string', format: 'step-time', description: 'How long before the deadline; "grace" = the lead.' },
+    signal: { type: 'string', format: 'signal', description: 'Signal name.' },
+    to: { enum: ['leader', 'group', 'all'], description: 'Who gets it.' },
+  },
+} as const;
+
+const kind = { enum: NOTICE_KINDS } as const;
+
+export const baseSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    listen: {
+      description:
+        'Where the HTTP interface listens: ADDRESS:PORT, a list of them, or "off". localhost = 127.0.0.1 and [::1].\nAddresses beyond loopback are read-only.',
+      default: 'localhost:8653',
+      anyOf: [
+        { type: 'string', format: 'listen' },
+        { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', format: 'listen' } },
+      ],
+    },
+    runtime_dir: {
+      type: 'string',
+      format: 'absolute-path',
+      description: 'What is published, and the sockets. On a tmpfs.',
+      default: '/run/mjf-agent',
+    },
+    state_dir: {
+      type: 'string',
+      format: 'absolute-path',
+      description: 'What outlives a boot.',
+      default: '/var/lib/mjf-agent',
+    },
+    journal_dir: {
+      type: 'string',
+      format: 'absolute-path',
+      description:
+        'What a restarted agent must know within one boot. On a tmpfs. Default: runtime_dir with "-state" added.',
+      examples: ['/run/mjf-agent-state'],
+    },
+    admin_group: {
+      type: 'string',
+      minLength: 1,
+      description: 'Members of this group may use the operator commands; otherwise root alone.',
+      examples: ['operator'],
+    },
+    sources: {
+      description: 'Channels to ask: "auto" or a list such as ["directory", "static"].',
+      default: 'auto',
+      anyOf: [{ const: 'auto' }, { type: 'array', minItems: 1, maxItems: 64, items: { type: 'string', minLength: 1 } }],
+    },
+    source: { type: 'object' },
+    stop: {
+      type: 'object',
+      additionalProperties: false,
+      description: 'When and how payloads are stopped before the deadline.',
+      properties: {
+        drain: {
+          type: 'string',
+          format: 'duration',
+          description: 'So long before the deadline no new work is taken.',
+          default: '30m',
+        },
+        grace: {
+          type: 'string',
+          format: 'duration',
+          description: 'Lead of a payload that states none: stopping begins so long before the deadline.',
+          default: '2m',
+        },
+        steps: {
+          type: 'array',
+          minItems: 1,
+          maxItems: 32,
+          items: step,
+          description:
+            'What a payload gets and when: at = "grace" or how long before the deadline; to = "leader", "group" or "all".',
+          default: [
+            { at: 'grace', signal: 'SIGTERM' },
+            { at: '5s', signal: 'SIGKILL' },
+          ],
+        },
+        at_deadline: {
+          enum: ['nothing', 'poweroff'],
+          description: 'What becomes of the machine at the deadline.',
+          default: 'nothing',
+        },
+      },
+    },
+    notice: {
+      type: 'object',
+      additionalProperties: false,
+      description:
+        'What a kind of notice counts as, KIND = "KIND". Kinds: terminate stop shutdown reboot redeploy (set a deadline),\ndrain, freeze hibernate migrate rebalance (only inform).',
+      properties: {
+        terminate: kind,
+        stop: kind,
+        shutdown: kind,
+        reboot: kind,
+        redeploy: kind,
+        drain: kind,
+        freeze: { ...kind, examples: ['stop'] },
+        hibernate: kind,
+        migrate: kind,
+        rebalance: kind,
+      },
+    },
+    publish: {
+      type: 'object',
+      additionalProperties: false,
+      description: 'How the truth is shown to payloads.',
+      properties: {
+        shutdown_keys: {
+          enum: ['always', 'draining'],
+          description:
+            'When shutdowntime and shutdowntime_job are published; "draining" is for readers that drain on mere presence.',
+          default: 'always',
+        },
+        shutdown_time_file: {
+          type: 'string',
+          format: 'absolute-path',
+          description: 'Also write the deadline (UNIX seconds) to this file.',
+          examples: ['/run/shutdown_time'],
+        },
+        link_etc: {
+          type: 'boolean',
+          description:
+            'Link /etc/machinefeatures and /etc/jobfeatures to the output where the host mounts nothing there.',
+          default: true,
+        },
+      },
+    },
+    payload: {
+      type: 'array',
+      maxItems: 256,
+      items: { type: 'object', additionalProperties: true },
+      description: 'Something to stop that does not register itself.',
+    },
+    report: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        joboutputs: {
+          type: 'object',
+          additionalProperties: false,
+          description: 'Where the site takes files from this machine: url or directory.',
+          properties: {
+            url: {
+              type: 'string',
+              format: 'http-url',
+              description: 'Files are PUT below this URL.',
+              examples: ['https://site.example/joboutputs/vm-17'],
+            },
+            directory: {
+              type: 'string',
+              format: 'absolute-path',
+              description: 'Files are written to this directory.',
+              examples: ['/run/mjf-host/joboutputs'],
+            },
+            ca: {
+              type: 'string',
+              format: 'absolute-path',
+              description: "Certificates (PEM) that the server is checked against, instead of the system's.",
+              examples: ['/etc/mjf-agent/site-ca.pem'],
+            },
+            cert: {
+              type: 'string',
+              format: 'absolute-path',
+              description: 'Client certificate (PEM).',
+              examples: ['/etc/mjf-agent/vm.pem'],
+            },
+            key: {
+              type: 'string',
+              format: 'absolute-path',
+              description: 'Key of the client certificate (PEM).',
+              examples: ['/etc/mjf-agent/vm.key'],
+            },
+            heartbeat_file: {
+              type: 'string',
+              format: 'flat-name',
+              description: 'Name of the file that shows the site that this machine lives; none when absent.',
+              examples: ['heartbeat'],
+            },
+            heartbeat: {
+              type: 'string',
+              format: 'duration',
+              description: 'How often it is written.',
+              default: '60s',
+            },
+          },
+        },
+      },
+    },
+    log: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        level: { enum: LOG_LEVEL_NAMES, description: 'How much is logged.', default: 'info' },
+      },
+    },
+  },
+} as const;
+
+/** The configuration as written, once it is valid. Unknown tables below `source` are the sources' own matter. */
+export type RawConfig = Omit<Static<typeof baseSchema>, 'source'> & {
+  readonly source?: Readonly<Record<string, unknown>>;
+};
+
+/** A JSON Schema as this program reads it for messages, environment and the example file. */
+export interface SchemaNode {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly examples?: readonly unknown[];
+  readonly format?: string;
+  readonly pattern?: string;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly additionalProperties?: boolean | SchemaNode;
+  readonly items?: SchemaNode;
+  readonly anyOf?: readonly SchemaNode[];
+  readonly oneOf?: readonly SchemaNode[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+/** What a later version will know below `[source]`: accepted and pointed out, so that one file serves a mixed fleet. */
+export const SOURCES_OF_OTHER_VERSIONS = [
+  'ec2',
+  'gce',
+  'azure',
+  'openstack',
+  'opennebula',
+  'alibaba',
+  'tencent',
+  'logind',
+  'schedule',
+] as const;
+
+/** The whole schema: the base, and for each source its own table. */
+export function composeSchema(sources: readonly { readonly name: string; readonly schema: SchemaNode }[]): SchemaNode {
+  const accepted = SOURCES_OF_OTHER_VERSIONS.map((name) => [name, {}] as const);
+  const known = sources.map(({ name, schema }) => [name, schema] as const);
+  return {
+    ...baseSchema,
+    properties: {
+      ...baseSchema.properties,
+      source: { type: 'object', additionalProperties: false, properties: Object.fromEntries([...accepted, ...known]) },
+    },
+  };
+}

@@ -1,0 +1,73 @@
+/** A valid table → the typed Config with its defaults. The defaults stand in the schema and nowhere else. */
+import { durationMs } from '../duration.ts';
+import type { EscalationStep } from '../lifetime/types.ts';
+import { type ListenAddress, parseListenAddress } from './listen.ts';
+import { baseSchema, type RawConfig } from './schema.ts';
+import type { Config, JobOutputsConfig } from './types.ts';
+
+const top = baseSchema.properties;
+const stopDefaults = top.stop.properties;
+const publishDefaults = top.publish.properties;
+const joboutputsDefaults = top.report.properties.joboutputs.properties;
+
+/** Presumes that the table has passed `validateShape` or consists of checked values only. Throws nothing then. */
+export function toConfig(raw: RawConfig, knownSources: readonly string[]): Config {
+  const runtimeDir = withoutTrailingSlash(raw.runtime_dir ?? top.runtime_dir.default);
+  return {
+    listen: toListen(raw.listen ?? top.listen.default),
+    runtimeDir,
+    stateDir: withoutTrailingSlash(raw.state_dir ?? top.state_dir.default),
+    journalDir: raw.journal_dir === undefined ? `${runtimeDir}-state` : withoutTrailingSlash(raw.journal_dir),
+    sources: raw.sources ?? top.sources.default,
+    source: Object.fromEntries(Object.entries(raw.source ?? {}).filter(([name]) => knownSources.includes(name))),
+    stop: {
+      drainMs: durationMs(raw.stop?.drain ?? stopDefaults.drain.default),
+      graceMs: durationMs(raw.stop?.grace ?? stopDefaults.grace.default),
+      steps: (raw.stop?.steps ?? stopDefaults.steps.default).map(toStep),
+      atDeadline: raw.stop?.at_deadline ?? stopDefaults.at_deadline.default,
+    },
+    notice: { ...raw.notice },
+    publish: {
+      shutdownKeys: raw.publish?.shutdown_keys ?? publishDefaults.shutdown_keys.default,
+      shutdownTimeFile: raw.publish?.shutdown_time_file ?? null,
+      linkEtc: raw.publish?.link_etc ?? publishDefaults.link_etc.default,
+    },
+    report: { joboutputs: raw.report?.joboutputs === undefined ? null : toJobOutputs(raw.report.joboutputs) },
+    log: { level: raw.log?.level ?? top.log.properties.level.default },
+    adminGroup: raw.admin_group ?? null,
+  };
+}
+
+function toListen(raw: string | readonly string[]): Config['listen'] {
+  const texts = typeof raw === 'string' ? [raw] : raw;
+  const addresses = texts.flatMap((text): readonly ListenAddress[] => parseListenAddress(text) ?? []);
+  return addresses.length === 0 ? 'off' : addresses;
+}
+
+function toStep(raw: {
+  readonly at: string;
+  readonly signal: string;
+  readonly to?: 'leader' | 'group' | 'all';
+}): EscalationStep {
+  const at = raw.at === 'grace' ? 'grace' : durationMs(raw.at);
+  return { at, signal: raw.signal, ...(raw.to === undefined ? {} : { to: raw.to }) };
+}
+
+type RawJobOutputs = NonNullable<NonNullable<RawConfig['report']>['joboutputs']>;
+
+function toJobOutputs(raw: RawJobOutputs): JobOutputsConfig {
+  return {
+    url: raw.url === undefined ? null : withoutTrailingSlash(raw.url),
+    directory: raw.directory === undefined ? null : withoutTrailingSlash(raw.directory),
+    caFile: raw.ca ?? null,
+    certFile: raw.cert ?? null,
+    keyFile: raw.key ?? null,
+    heartbeatFile: raw.heartbeat_file ?? null,
+    heartbeatMs: durationMs(raw.heartbeat ?? joboutputsDefaults.heartbeat.default),
+  };
+}
+
+/** MJF's variables carry no trailing slash (facts/mjf.md, Locations). */
+function withoutTrailingSlash(text: string): string {
+  return text.length > 1 ? text.replace(/\/+$/, '') || '/' : text;
+}

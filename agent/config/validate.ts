@@ -1,0 +1,76 @@
+/** The shape of a configuration against its schema: every error at once, in words. Loads Ajv, so only when there is a file. */
+import type { ErrorObject } from 'ajv';
+import { didYouMean } from '../nearest.ts';
+import { expectedText } from './expected.ts';
+import { TEXT_FORMATS } from './formats.ts';
+import type { KeyPath, Merged } from './merge.ts';
+import { type ConfigProblem, keyText, showValue } from './problem.ts';
+import type { SchemaNode } from './schema.ts';
+
+/** All problems of the merged table; empty when it fits. */
+export async function validateShape(merged: Merged, schema: SchemaNode): Promise<readonly ConfigProblem[]> {
+  const { Ajv } = await import('ajv');
+  const formats = Object.fromEntries(Object.entries(TEXT_FORMATS).map(([name, { test }]) => [name, test]));
+  // Not strict: sources describe their own tables and may use words of their own.
+  const ajv = new Ajv({ allErrors: true, verbose: true, strict: false, logger: false, formats });
+  const validate = ajv.compile(schema);
+  if (validate(merged.table)) return [];
+  const problems = withoutEchoes(validate.errors ?? []).map((error): ConfigProblem => {
+    const { path, message } = describe(error);
+    return { origin: merged.originOf(path), key: keyText(path), message };
+  });
+  return problems.filter((one, i) => problems.findIndex((other) => sameProblem(one, other)) === i);
+}
+
+function describe(error: ErrorObject): { readonly path: KeyPath; readonly message: string } {
+  const path = pathOf(error.instancePath);
+  const params: Readonly<Record<string, unknown>> = error.params;
+  const parent = (error.parentSchema ?? {}) as SchemaNode;
+  if (error.keyword === 'additionalProperties') {
+    const key = String(params['additionalProperty']);
+    const known = Object.keys(parent.properties ?? {});
+    const hint = didYouMean(key, known) || (known.length <= 12 ? `; known here: ${known.join(', ')}` : '');
+    return { path: [...path, key], message: `unknown key${hint}` };
+  }
+  if (error.keyword === 'propertyNames') {
+    const key = String(params['propertyName']);
+    const known = error.schema as SchemaNode;
+    const hint = didYouMean(key, (known.enum ?? []).map(String)) || `; expected ${expectedText(known)}`;
+    return { path: [...path, key], message: `unknown key${hint}` };
+  }
+  if (error.keyword === 'required') {
+    const key = String(params['missingProperty']);
+    const node = parent.properties?.[key];
+    return { path: [...path, key], message: `is missing${node ? `, expected ${expectedText(node)}` : ''}` };
+  }
+  if (/^(min|max)(Items|Length|Properties)$|^uniqueItems$/.test(error.keyword)) {
+    return { path, message: error.message ?? error.keyword };
+  }
+  return { path, message: `expected ${expectedText(parent)}, got ${showValue(error.data)}` };
+}
+
+/**
+ * One mistake, one message: a choice (`anyOf`) that fails reports each alternative's complaint too. Those at the same
+ * place are dropped; where an alternative went deeper (an item of a list), its complaint is the better one and stays.
+ */
+function withoutEchoes(errors: readonly ErrorObject[]): readonly ErrorObject[] {
+  const choices = errors.filter(({ keyword }) => keyword === 'anyOf' || keyword === 'oneOf');
+  const isDeeper = (error: ErrorObject, than: ErrorObject) => error.instancePath.startsWith(`${than.instancePath}/`);
+  return errors.filter((error) => {
+    if (error.propertyName !== undefined && error.keyword !== 'propertyNames') return false;
+    if (choices.includes(error)) return !errors.some((other) => isDeeper(other, error));
+    return !choices.some((choice) => choice.instancePath === error.instancePath);
+  });
+}
+
+function pathOf(pointer: string): KeyPath {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+}
+
+function sameProblem(one: ConfigProblem, other: ConfigProblem): boolean {
+  return one.key === other.key && one.message === other.message && one.origin === other.origin;
+}

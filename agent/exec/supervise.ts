@@ -1,0 +1,160 @@
+/**
+ * One payload under `exec`'s own hand (SEMANTICS S3.8). It runs the very same heart as the daemon, with the daemon as its
+ * source: the last plan that it had stands when the daemon dies, and then the host's channels are read by itself.
+ */
+import type { ChildProcess } from 'node:child_process';
+import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import { startHeartbeat } from '../heartbeat.ts';
+import { initialState } from '../lifetime/state.ts';
+import type {
+  EscalationStep,
+  Observation,
+  PayloadSpec,
+  Policy,
+  ProcessRef,
+  SourceInfo,
+  StepResultReport,
+} from '../lifetime/types.ts';
+import { deliver } from '../payloads/delivery.ts';
+import { groupAlive } from './group.ts';
+
+/** The one source of a payload whose daemon lives. */
+export const DAEMON_SOURCE: SourceInfo = { name: 'daemon', rank: 'derived', pollMs: 0 };
+/** How often it is looked whether the rest of the group still lives, once its leader has ended while being stopped. */
+const GROUP_POLL_MS = 100;
+
+export interface Supervision {
+  observe(observation: Observation): void;
+  /** The daemon's `[stop]`, or the configuration's; and which sources there are. */
+  configure(policy: Policy, sources: readonly SourceInfo[]): void;
+  /** The payload's exit; `stopped` when the deadline's escalation had begun and was not cancelled since. */
+  readonly ended: Promise<{
+    readonly code: number | null;
+    readonly signal: NodeJS.Signals | null;
+    readonly stopped: boolean;
+  }>;
+  /** Says that the payload is being stopped, for whoever asks meanwhile. */
+  stopping(): boolean;
+}
+
+export interface SuperviseOptions {
+  readonly child: ChildProcess;
+  readonly leader: ProcessRef;
+  readonly name: string;
+  readonly uid: number;
+  readonly graceMs: number | undefined;
+  readonly steps: readonly EscalationStep[] | undefined;
+  readonly policy: Policy;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** A step was taken: for the daemon's books. */
+  onStep(report: StepResultReport): void;
+  onJump(): Promise<unknown>;
+}
+
+export function supervise(options: SuperviseOptions): Supervision {
+  const { child, leader, clock, log } = options;
+  const now = clock.now();
+  const spec: PayloadSpec = {
+    id: 'payload',
+    name: options.name,
+    uid: options.uid,
+    target: { kind: 'process', leader, group: true },
+    ...(options.graceMs !== undefined && { graceMs: options.graceMs }),
+    ...(options.steps !== undefined && { steps: options.steps }),
+    registeredMs: now.wall,
+  };
+  let resolveEnd: (end: Awaited<Supervision['ended']>) => void = () => {};
+  const ended = new Promise<Awaited<Supervision['ended']>>((resolve) => {
+    resolveEnd = resolve;
+  });
+
+  const beat = startHeartbeat({
+    clock,
+    state: initialState(now.wall - clock.bootMs(), now.wall - clock.bootMs()),
+    carryOut(result) {
+      for (const effect of result.effects) {
+        if (effect.type === 'log') log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
+        if (effect.type !== 'signal') continue;
+        const report = signalPayload(effect.to, effect.step);
+        log.info(
+          { event: 'step_taken', signal: effect.step.signal, outcome: report.outcome },
+          `${options.name}: ${effect.step.signal}`,
+        );
+        options.onStep(report);
+        beat.submit({ type: 'steps_done', results: [report] });
+      }
+    },
+    onJump: () => options.onJump(),
+    onError: (error, input) =>
+      log.error(
+        { event: 'internal', input: input.type, err: error },
+        'a fault in mjf-agent exec: this input is dropped',
+      ),
+  });
+  beat.submit({ type: 'configure', policy: options.policy, sources: [DAEMON_SOURCE] });
+  beat.submit({ type: 'payload_registered', spec });
+
+  /**
+   * The child is not reaped as long as we do not look: its pid and group are pinned, so the group can be signalled as one,
+   * also where members have changed their user meanwhile (`su`). Who left the group is looked for as the daemon would.
+   */
+  function signalPayload(to: string, step: StepResultReport['step']): StepResultReport {
+    const at = clock.now();
+    const own = send(to === 'leader' ? leader.pid : -leader.pid, step.signal);
+    const strays =
+      to === 'all'
+        ? deliver([{ type: 'signal', payload: spec, step, to: 'all' }], {
+            journal: { done: () => {} },
+            selfPid: process.pid,
+            log,
+            now: () => clock.now(),
+          })
+        : [];
+    const outcome = own || strays.some((report) => report.outcome === 'delivered') ? 'delivered' : 'no_process';
+    return { id: spec.id, step, outcome, at };
+  }
+
+  /** True while a signal of an episode that was not cancelled has gone out. */
+  function stopping(): boolean {
+    const episode = beat.state().payloads[spec.id]?.episode;
+    return episode?.ended === null && episode.marks.some((mark) => mark.state !== 'skipped');
+  }
+
+  child.once('exit', (code, signal) => {
+    const finish = (): void => {
+      const stopped = stopping();
+      beat.stop();
+      resolveEnd({ code, signal, stopped });
+    };
+    // Ended by itself: whatever it left running in the background is its own affair, as under any shell. While it is being
+    // stopped the rest of its group is what is being stopped, and its SIGKILL still stands ahead.
+    if (!stopping()) {
+      finish();
+      return;
+    }
+    const poll = setInterval(() => {
+      if (groupAlive(leader) && stopping()) return;
+      clearInterval(poll);
+      finish();
+    }, GROUP_POLL_MS);
+  });
+
+  return {
+    observe: (observation) => beat.submit({ type: 'observation', observation }),
+    configure: (policy, sources) => beat.submit({ type: 'configure', policy, sources }),
+    ended,
+    stopping,
+  };
+}
+
+/** False when nobody is left to hear it. */
+function send(pid: number, signal: string): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}

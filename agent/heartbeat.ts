@@ -1,0 +1,148 @@
+/**
+ * The loop around the heart: one input after the other, a timer for what changes by itself, and an eye on the clocks
+ * (SYSTEMS.md, "Time"; SEMANTICS S4.2). The daemon and `exec` both live on it.
+ */
+import type { Clock } from './clock.ts';
+import type { State } from './lifetime/state.ts';
+import { step } from './lifetime/step.ts';
+import type { Input, Instant, StepResult } from './lifetime/types.ts';
+
+/** Never sleep longer: timers of Node know neither suspend nor clock steps, so the clocks are compared this often. */
+const TICK_MS = 1_000;
+/** S4.2: a jump of the wall clock, or a tick later than this, means that the world may have changed meanwhile. */
+const JUMP_MS = 30_000;
+/** S4.2: how long the sources get to say what is true now before anything is done after a jump. */
+const JUMP_HOLD_MS = 2_000;
+
+export interface HeartbeatOptions {
+  readonly clock: Clock;
+  readonly state: State;
+  /** Runs the effects, in their order. Inputs submitted meanwhile wait. */
+  carryOut(result: StepResult<State>, now: Instant): void;
+  /** A defect: an input that the heart or an effect choked on. The state before it stands. */
+  onError(error: unknown, input: Input): void;
+  /** About each second, for what must be looked at (payloads alive, files touched). */
+  onTick?(now: Instant): void;
+  /** After a jump: ask every source; what it submits is judged together with the new time. */
+  onJump(jump: { readonly kind: 'suspend' | 'clock_step' | 'late'; readonly byMs: number }): Promise<unknown>;
+}
+
+export interface Heartbeat {
+  submit(input: Input): void;
+  state(): State;
+  /** Ends the timer; what is submitted later is ignored. */
+  stop(): void;
+  /** When the loop last ran: liveness. */
+  lastTickMono(): number;
+}
+
+export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
+  const { clock } = options;
+  let state = options.state;
+  let wake: StepResult<State>['wakeAt'] = { wall: null, mono: null };
+  let timer: NodeJS.Timeout | undefined;
+  let busy = false;
+  let stopped = false;
+  let held: Input[] | null = null;
+  const waiting: Input[] = [];
+  let last = { ...clock.now(), boot: clock.bootMs() };
+
+  function submit(input: Input): void {
+    if (stopped) return;
+    if (held !== null) {
+      held.push(input);
+      return;
+    }
+    waiting.push(input);
+    if (busy) return;
+    busy = true;
+    try {
+      for (let next = waiting.shift(); next !== undefined && !stopped; next = waiting.shift()) {
+        const now = clock.now();
+        try {
+          const result = step(state, next, now);
+          state = result.state;
+          wake = result.wakeAt;
+          options.carryOut(result, now);
+        } catch (error) {
+          // A fault of ours in one input must not cost the others, nor the process (promise 5).
+          options.onError(error, next);
+        }
+      }
+    } finally {
+      busy = false;
+    }
+    arm();
+  }
+
+  function arm(): void {
+    if (stopped) return;
+    clearTimeout(timer);
+    timer = setTimeout(tick, held === null ? untilWake() : TICK_MS);
+  }
+
+  /** What is due while inputs are held back stays due: asking again at once would only spin. */
+  function untilWake(): number {
+    const now = clock.now();
+    const wall = (wake.wall ?? Number.POSITIVE_INFINITY) - now.wall;
+    const mono = (wake.mono ?? Number.POSITIVE_INFINITY) - now.mono;
+    return Math.max(0, Math.ceil(Math.min(TICK_MS, wall, mono)));
+  }
+
+  function tick(): void {
+    const now = clock.now();
+    const jump = jumped(now);
+    if (jump !== null && held === null) {
+      hold(jump, now);
+      return;
+    }
+    if (
+      held === null &&
+      ((wake.wall !== null && now.wall >= wake.wall) || (wake.mono !== null && now.mono >= wake.mono))
+    )
+      submit({ type: 'tick' });
+    options.onTick?.(now);
+    arm();
+  }
+
+  function jumped(now: Instant): { kind: 'suspend' | 'clock_step' | 'late'; byMs: number } | null {
+    const boot = clock.bootMs();
+    const before = last;
+    last = { ...now, boot };
+    const slept = boot - before.boot - (now.mono - before.mono);
+    if (slept > JUMP_MS) return { kind: 'suspend', byMs: slept };
+    const stepped = now.wall - before.wall - (boot - before.boot);
+    if (Math.abs(stepped) > JUMP_MS) return { kind: 'clock_step', byMs: stepped };
+    const late = now.mono - before.mono - TICK_MS;
+    return late > JUMP_MS ? { kind: 'late', byMs: late } : null;
+  }
+
+  /** Nothing is done until the sources have had their say, or two seconds have passed; then all of it at once. */
+  function hold(jump: { kind: 'suspend' | 'clock_step' | 'late'; byMs: number }, now: Instant): void {
+    const inputs: Input[] = [];
+    held = inputs;
+    // Where boot lies on the corrected clock: a deadline "before this boot" depends on it (S1.8).
+    if (jump.kind === 'clock_step') inputs.push({ type: 'clock_changed', bootWallMs: now.wall - clock.bootMs() });
+    let bound: NodeJS.Timeout | undefined;
+    const release = (): void => {
+      if (held !== inputs) return;
+      clearTimeout(bound);
+      held = null;
+      submit({ type: 'together', inputs });
+    };
+    bound = setTimeout(release, JUMP_HOLD_MS);
+    options.onJump(jump).then(release, release);
+    arm();
+  }
+
+  arm();
+  return {
+    submit,
+    state: () => state,
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+    lastTickMono: () => last.mono,
+  };
+}

@@ -1,0 +1,34 @@
+/** A payload's own job features: derived from the machine's and never more generous (DESIGN.md, "views"). */
+import { SHUTDOWN_KEYS } from './features.ts';
+import type { Snapshot, SnapshotPayload } from './types.ts';
+
+/** Keys that a registration may bring; of numeric ones the smaller counts, an identifier is the payload's own. */
+export const LIMIT_KEYS = [
+  'allocated_cpu',
+  'wall_limit_secs',
+  'cpu_limit_secs',
+  'max_rss_bytes',
+  'scratch_limit_bytes',
+  'job_id',
+] as const;
+
+export function viewOf(snapshot: Snapshot, payload: SnapshotPayload): Readonly<Record<string, string>> {
+  const view: Record<string, string> = {};
+  for (const [key, feature] of Object.entries(snapshot.job)) view[key] = feature.value;
+  const limits = payload.spec.limits ?? {};
+  for (const key of LIMIT_KEYS) {
+    const own = limits[key];
+    if (own === undefined) continue;
+    const machine = view[key];
+    view[key] = key === 'job_id' || machine === undefined || Number(own) < Number(machine) ? own : machine;
+  }
+  // Its wall limit counts from its own start, not from the machine's.
+  if (limits['wall_limit_secs'] !== undefined)
+    view['jobstart_secs'] = String(Math.floor(payload.spec.registeredMs / 1000));
+  const published = snapshot.machine[SHUTDOWN_KEYS.machine] !== undefined;
+  const own = payload.spec.deadlineMs;
+  if (own !== undefined && (!published || own < (snapshot.deadlineMs ?? Number.POSITIVE_INFINITY))) {
+    view[SHUTDOWN_KEYS.job] = String(Math.floor(own / 1000));
+  }
+  return view;
+}

@@ -1,0 +1,60 @@
+/**
+ * The log: pino JSON lines on stdout, one stable `event` each (facts/dependencies.md); on a terminal a line for people.
+ * Fields of a line: `level` as a word, `time` ISO 8601, `pid`, `event`, what the caller adds, `msg`.
+ */
+import pino, { type Logger } from 'pino';
+import type { LogLevel } from './config/log-levels.ts';
+import { formatForPeople } from './log/people.ts';
+import { createSink, type LineSink } from './log/sink.ts';
+
+const STDOUT_FD = 1;
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** Whether a person reads: own short format instead of JSON. */
+  readonly tty: boolean;
+  /** Where lines go instead of stdout (tests, `demo`). Gets whole lines with their line feed. */
+  readonly stream?: { write(text: string): unknown };
+  /** Told how many lines were lost since the last call, because stdout is stuck or gone. */
+  readonly onDrop?: (lines: number) => void;
+}
+
+export interface Log {
+  readonly log: Logger;
+  /** Writes out what is still waiting, for at most a tenth of a second: before `process.exit`. Never throws. */
+  flush(): void;
+}
+
+/**
+ * Makes the log. Writing never blocks, never throws and never waits: what a stuck reader does not take is kept up to a
+ * bound, then dropped and counted (SYSTEMS.md: a journal that cannot be written never holds back a signal).
+ * A line without `event` gets `event: "message"`, so that a filter on the field misses nothing.
+ */
+export function createLog(options: LogOptions): Log {
+  const sink: LineSink = options.stream
+    ? passThrough(options.stream)
+    : createSink({ fd: STDOUT_FD, onDrop: options.onDrop ?? (() => undefined) });
+  const destination = options.tty ? { write: (line: string) => sink.write(formatForPeople(line)) } : sink;
+  const log = pino(
+    {
+      level: options.level,
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => ('event' in fields ? fields : { event: 'message', ...fields }),
+      },
+    },
+    destination,
+  );
+  return { log, flush: () => sink.flush() };
+}
+
+function passThrough(stream: { write(text: string): unknown }): LineSink {
+  return {
+    write: (line) => {
+      stream.write(line);
+    },
+    flush: () => undefined,
+  };
+}

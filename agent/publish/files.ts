@@ -1,0 +1,222 @@
+/**
+ * The file face: `machinefeatures/KEY`, `jobfeatures/KEY`, `views/TOKEN/…` and `lifetime.json` below the runtime directory
+ * (DESIGN.md, "Interfaces"). Every file is replaced by rename, never rewritten, so that no reader sees half a value; only
+ * what changed is written. Temporary files live in a directory of their own: some readers read every file they find.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Publication } from '../ports.ts';
+
+/** SYSTEMS.md, "Order of effects": writing may hold back a signal no longer than this; the rest follows in the next round. */
+const WRITE_BOUND_MS = 50;
+/** A value or document on a file system that is full or read-only is tried again this often. */
+export const RETRY_WRITE_MS = 1_000;
+
+export interface FilePublisher {
+  /** Makes the directory show the publication; true when everything is written, false when something is left for `flush`. */
+  publish(publication: Publication): boolean;
+  /** Tries again what is left over. */
+  flush(): boolean;
+  /** Sets the modification time of `lifetime.json`: a reader can tell a dead agent from a quiet one. */
+  touch(): void;
+  /** The last error's code, while there is one. */
+  broken(): string | null;
+}
+
+export interface FilePublisherOptions {
+  readonly dir: string;
+  /** For the reader that looks at `/run/shutdown_time` (`[publish] shutdown_time_file`). */
+  readonly shutdownTimeFile: string | null;
+  onError(code: string, detail: string): void;
+  onRecovery(): void;
+  nowMs(): number;
+}
+
+/** Why the runtime directory cannot be used; the message is for people. */
+export class RuntimeDirError extends Error {}
+
+/**
+ * Prepares the directory: created where missing (0755), refused where it is a link, somebody else's, or writable by
+ * others, since a payload could then feed lies to its neighbours. Leftovers of a former run stay until they are replaced:
+ * a reader must not see a deadline vanish because the agent starts. Files get their modes from the umask 022 that `run` sets.
+ */
+export function openFilePublisher(options: FilePublisherOptions): FilePublisher {
+  const { dir } = options;
+  prepare(dir);
+  const shown = readBack(dir, options.shutdownTimeFile);
+  const left = new Map<string, Buffer | null>();
+  let error: string | null = null;
+
+  function flush(): boolean {
+    const begun = options.nowMs();
+    for (const [file, content] of left) {
+      if (options.nowMs() - begun > WRITE_BOUND_MS) return false;
+      try {
+        if (content === null) remove(dir, file);
+        else replace(dir, file, content);
+      } catch (cause) {
+        const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+        if (error !== code) options.onError(code, `cannot write ${path.join(dir, file)}: ${(cause as Error).message}`);
+        error = code;
+        return false;
+      }
+      left.delete(file);
+      if (content === null) shown.delete(file);
+      else shown.set(file, content);
+    }
+    if (error !== null) options.onRecovery();
+    error = null;
+    return true;
+  }
+
+  function publish(publication: Publication): boolean {
+    const wanted = filesOf(publication, options.shutdownTimeFile);
+    // Whatever was left over from before is overtaken by this publication.
+    left.clear();
+    for (const [file, content] of wanted) if (!shown.get(file)?.equals(content)) left.set(file, content);
+    for (const file of shown.keys()) if (!wanted.has(file)) left.set(file, null);
+    return flush();
+  }
+
+  return {
+    publish,
+    flush,
+    broken: () => error,
+    touch() {
+      try {
+        const now = options.nowMs() / 1000;
+        fs.utimesSync(path.join(dir, LIFETIME), now, now);
+      } catch {
+        // Deleted under us or unwritable: write all of it again, which reports what is wrong.
+        for (const [file, content] of shown) left.set(file, content);
+        fs.mkdirSync(dir, { recursive: true, mode: 0o755 });
+        flush();
+      }
+    },
+  };
+}
+
+const LIFETIME = 'lifetime.json';
+const TEMPORARY = '.tmp';
+
+/**
+ * In this order they are written: the details first, the summary last, so that who sees a new `lifetime.json` finds the
+ * keys it tells of.
+ */
+function filesOf(publication: Publication, shutdownTimeFile: string | null): Map<string, Buffer> {
+  const files = new Map<string, Buffer>();
+  const put = (folder: string, values: Readonly<Record<string, string>>): void => {
+    for (const [key, value] of Object.entries(values)) files.set(`${folder}/${key}`, Buffer.from(`${value}\n`));
+  };
+  put('machinefeatures', publication.machine);
+  put('jobfeatures', publication.job);
+  for (const [token, view] of Object.entries(publication.views)) {
+    put(`views/${token}/machinefeatures`, publication.machine);
+    put(`views/${token}/jobfeatures`, view.job);
+  }
+  const shutdown = publication.machine['shutdowntime'];
+  if (shutdownTimeFile !== null && shutdown !== undefined) files.set(shutdownTimeFile, Buffer.from(`${shutdown}\n`));
+  files.set(LIFETIME, publication.lifetimeJson);
+  return files;
+}
+
+function prepare(dir: string): void {
+  try {
+    fs.mkdirSync(dir, { recursive: true, mode: 0o755 });
+    const status = fs.lstatSync(dir);
+    const me = process.geteuid?.() ?? status.uid;
+    if (!status.isDirectory())
+      throw new RuntimeDirError(`${dir} is not a directory of its own (a link or a file stands there)`);
+    if (status.uid !== me)
+      throw new RuntimeDirError(`${dir} belongs to uid ${status.uid}, not to this agent (uid ${me})`);
+    if ((status.mode & 0o022) !== 0) fs.chmodSync(dir, 0o755);
+    for (const [name, mode] of [
+      ['machinefeatures', 0o755],
+      ['jobfeatures', 0o755],
+      ['views', 0o711],
+      [TEMPORARY, 0o700],
+    ] as const) {
+      fs.mkdirSync(path.join(dir, name), { recursive: true });
+      // mkdir is subject to the umask of whoever started us; readers of another user must get in.
+      fs.chmodSync(path.join(dir, name), mode);
+    }
+    for (const leftover of fs.readdirSync(path.join(dir, TEMPORARY)))
+      fs.rmSync(path.join(dir, TEMPORARY, leftover), { recursive: true, force: true });
+  } catch (cause) {
+    if (cause instanceof RuntimeDirError) throw cause;
+    throw new RuntimeDirError(`cannot use ${dir} as runtime directory: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** What a former run left, so that only differences are written and what is no longer true goes away. */
+function readBack(dir: string, shutdownTimeFile: string | null): Map<string, Buffer> {
+  const shown = new Map<string, Buffer>();
+  const folders = ['machinefeatures', 'jobfeatures'];
+  for (const token of list(path.join(dir, 'views')))
+    folders.push(`views/${token}/machinefeatures`, `views/${token}/jobfeatures`);
+  for (const folder of folders) {
+    for (const key of list(path.join(dir, folder))) shown.set(`${folder}/${key}`, read(path.join(dir, folder, key)));
+  }
+  if (shutdownTimeFile !== null && fs.existsSync(shutdownTimeFile)) shown.set(shutdownTimeFile, read(shutdownTimeFile));
+  return shown;
+}
+
+function list(dir: string): string[] {
+  try {
+    return fs.readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+/** Empty where unreadable: it will not equal what is wanted and so be replaced. */
+function read(file: string): Buffer {
+  try {
+    return fs.lstatSync(file).isFile() ? fs.readFileSync(file) : Buffer.alloc(0);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+function replace(dir: string, file: string, content: Buffer): void {
+  const target = path.resolve(dir, file);
+  // A file outside (shutdown_time_file) may lie on another file system, where only a neighbour can be renamed onto it.
+  const inside = !path.isAbsolute(file);
+  const temporary = inside ? path.join(dir, TEMPORARY, file.replaceAll('/', '.')) : `${target}.mjf-agent-tmp`;
+  const write = (): void => {
+    // Ours alone is the directory for temporaries; beside a file elsewhere somebody may have laid a link for us.
+    if (!inside) fs.rmSync(temporary, { force: true });
+    fs.writeFileSync(temporary, content, { mode: 0o644, flag: inside ? 'w' : 'wx' });
+    fs.renameSync(temporary, target);
+  };
+  try {
+    write();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') {
+      // A view that is written for the first time, or a directory that somebody removed.
+      fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o755 });
+      fs.mkdirSync(path.dirname(temporary), { recursive: true, mode: 0o700 });
+    } else if (code === 'EISDIR' || code === 'ENOTEMPTY' || code === 'EEXIST') {
+      fs.rmSync(target, { recursive: true, force: true });
+    } else {
+      throw cause;
+    }
+    write();
+  }
+}
+
+function remove(dir: string, file: string): void {
+  const target = path.resolve(dir, file);
+  fs.rmSync(target, { recursive: true, force: true });
+  if (file.startsWith('views/')) {
+    // The last file of a view takes the view with it.
+    for (const folder of [path.dirname(target), path.dirname(path.dirname(target))]) {
+      try {
+        fs.rmdirSync(folder);
+      } catch {
+        return;
+      }
+    }
+  }
+}

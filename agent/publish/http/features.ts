@@ -1,0 +1,100 @@
+/** The key directories of HSF-TN-2016-02 over HTTP: the machine's, and each payload's own view behind its token. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Side, SnapshotFeature } from '../../lifetime/types.ts';
+import type { HttpContext } from './context.ts';
+import { etagOf, matchesEtag } from './etag.ts';
+import { sendAbsent } from './problem.ts';
+
+type Values = Readonly<Record<string, string>>;
+const SIDES: readonly (readonly [string, Side])[] = [
+  ['machinefeatures', 'machine'],
+  ['jobfeatures', 'job'],
+];
+const KEY = /^[a-z0-9_]+$/;
+
+const keyParams = {
+  type: 'object',
+  properties: { key: { type: 'string', description: 'Name of the key, [a-z0-9_]+' } },
+} as const;
+const tokenParams = { type: 'object', properties: { token: { type: 'string' } } } as const;
+const viewParams = { type: 'object', properties: { ...tokenParams.properties, ...keyParams.properties } } as const;
+
+export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): void {
+  const { port } = context;
+
+  for (const [directory, side] of SIDES) {
+    const listing = {
+      access: 'read',
+      doc: { summary: `Keys of ${directory}, one a line`, text: 'Names of keys' },
+    } as const;
+    const value = {
+      access: 'read',
+      doc: { summary: `One value of ${directory}`, text: 'Value and newline', absent: true },
+    } as const;
+    const list = (_request: FastifyRequest, reply: FastifyReply) =>
+      sendListing(_request, reply, port.publication()[side]);
+
+    app.get(`/${directory}`, { config: listing }, list);
+    app.get(`/${directory}/`, { config: listing }, list);
+    app.get<{ Params: { key: string } }>(
+      `/${directory}/:key`,
+      { config: value, schema: { params: keyParams } },
+      (request, reply) => {
+        const publication = port.publication();
+        return sendValue(request, reply, publication[side], publication.snapshot[side]);
+      },
+    );
+
+    const viewOf = (token: string): Values | undefined => {
+      const { views, machine } = port.publication();
+      const view = Object.hasOwn(views, token) ? views[token] : undefined;
+      return view && (side === 'machine' ? machine : view.job);
+    };
+    const listView = (request: FastifyRequest<{ Params: { token: string } }>, reply: FastifyReply) => {
+      const values = viewOf(request.params.token);
+      return values === undefined ? sendAbsent(reply) : sendListing(request, reply, values);
+    };
+    const view = `/p/:token/${directory}`;
+    app.get(view, { config: listing, schema: { params: tokenParams } }, listView);
+    app.get(`${view}/`, { config: listing, schema: { params: tokenParams } }, listView);
+    app.get<{ Params: { token: string; key: string } }>(
+      `${view}/:key`,
+      { config: value, schema: { params: viewParams } },
+      (request, reply) => {
+        const values = viewOf(request.params.token);
+        return values === undefined ? sendAbsent(reply) : sendValue(request, reply, values, {});
+      },
+    );
+  }
+
+  /** `provenance` gives Last-Modified; a view's own values have none. */
+  function sendValue(
+    request: FastifyRequest<{ Params: { key: string } }>,
+    reply: FastifyReply,
+    values: Values,
+    provenance: Readonly<Record<string, SnapshotFeature>>,
+  ): FastifyReply {
+    const { key } = request.params;
+    const value = KEY.test(key) && Object.hasOwn(values, key) ? values[key] : undefined;
+    if (value === undefined) return sendAbsent(reply);
+    return sendText(request, reply, `${value}\n`, provenance[key]?.sinceMs);
+  }
+
+  function sendListing(request: FastifyRequest, reply: FastifyReply, values: Values): FastifyReply {
+    const names = Object.keys(values).sort();
+    return sendText(request, reply, names.map((name) => `${name}\n`).join(''));
+  }
+
+  function sendText(request: FastifyRequest, reply: FastifyReply, body: string, sinceMs?: number): FastifyReply {
+    const etag = etagOf(body);
+    reply.header('etag', etag).header('cache-control', 'no-cache');
+    // A date of this very second could hide a second change within it (RFC 9110, 8.8.2.2): it is given once it is over.
+    const sinceSecs = sinceMs === undefined ? undefined : Math.floor(sinceMs / 1000);
+    const dated = sinceSecs !== undefined && sinceSecs >= 0 && sinceSecs < Math.floor(port.nowMs() / 1000);
+    if (dated) reply.header('last-modified', new Date(sinceSecs * 1000).toUTCString());
+    const { 'if-none-match': tags, 'if-modified-since': since } = request.headers;
+    const unchanged =
+      tags === undefined ? dated && Date.parse(since ?? '') >= sinceSecs * 1000 : matchesEtag(tags, etag);
+    return unchanged ? reply.code(304).send() : reply.type('text/plain; charset=utf-8').send(body);
+  }
+}

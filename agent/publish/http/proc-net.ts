@@ -1,0 +1,69 @@
+/**
+ * Whose is the other end of a loopback TCP connection: the reading of `/proc/net/tcp` and `tcp6` as a pure function.
+ * The trap (SYSTEMS.md, "Who is calling"): once the client has closed, its row stands there in another state with uid 0 and
+ * inode 0, and a naive look-up makes every user root.
+ */
+
+/** TCP_ESTABLISHED as the kernel prints it; everything else is refused. */
+const ESTABLISHED = '01';
+/** What the kernel prints for a user that this user namespace cannot name. */
+export const OVERFLOW_UID = 65534;
+
+export type PeerVerdict =
+  | { readonly ok: true; readonly uid: number; readonly inode: string }
+  | { readonly ok: false; readonly why: 'own_row' | 'client_row' | 'client_closed' | 'unmapped_user' };
+
+interface Row {
+  readonly local: string;
+  readonly remote: string;
+  readonly state: string;
+  readonly uid: string;
+  readonly inode: string;
+}
+
+/**
+ * `tables` are the texts of tcp and tcp6, `ownInode` that of the server's side of the connection. The client of an IPv4
+ * connection may stand in tcp6 as an IPv4-mapped address; addresses are compared without that prefix.
+ */
+export function findPeer(tables: readonly string[], ownInode: string): PeerVerdict {
+  const lines = tables.flatMap((table) => table.split('\n').slice(1));
+  const own = distinct(lines.filter((line) => line.includes(` ${ownInode} `)).map(parseRow)).filter(
+    (row) => row.inode === ownInode,
+  );
+  const [mine] = own;
+  if (!/^[1-9]\d*$/.test(ownInode) || mine === undefined || own.length !== 1 || mine.state !== ESTABLISHED) {
+    return { ok: false, why: 'own_row' };
+  }
+  const mirrored = distinct(lines.filter((line) => line.includes(portOf(mine.remote))).map(parseRow)).filter(
+    (row) => row.local === mine.remote && row.remote === mine.local,
+  );
+  const [theirs] = mirrored;
+  if (theirs === undefined || mirrored.length !== 1) return { ok: false, why: 'client_row' };
+  if (theirs.state !== ESTABLISHED || !/^[1-9]\d*$/.test(theirs.inode)) return { ok: false, why: 'client_closed' };
+  const uid = /^\d+$/.test(theirs.uid) ? Number(theirs.uid) : OVERFLOW_UID;
+  if (uid === OVERFLOW_UID) return { ok: false, why: 'unmapped_user' };
+  return { ok: true, uid, inode: theirs.inode };
+}
+
+/** `sl local remote st tx:rx tr:when retrnsmt uid timeout inode …` */
+function parseRow(line: string): Row | undefined {
+  const [, local, remote, state, , , , uid, , inode] = line.trim().split(/\s+/);
+  if (!local || !remote || !state || !uid || !inode) return undefined;
+  return { local: unmapped(local), remote: unmapped(remote), state, uid, inode };
+}
+
+/** `::ffff:a.b.c.d` as its IPv4 form. Words are printed in the machine's byte order, hence both spellings of the third. */
+function unmapped(address: string): string {
+  return address.replace(/^0{16}(?:FFFF0000|0000FFFF)/i, '');
+}
+
+function portOf(address: string): string {
+  return `${address.slice(address.lastIndexOf(':'))} `;
+}
+
+/** A table that changes while it is read may show a row twice; the same row twice is one row. */
+function distinct(rows: readonly (Row | undefined)[]): Row[] {
+  const seen = new Map<string, Row>();
+  for (const row of rows) if (row !== undefined) seen.set(JSON.stringify(row), row);
+  return [...seen.values()];
+}

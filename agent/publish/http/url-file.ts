@@ -1,0 +1,37 @@
+/** `runtimeDir/url`: where clients of the machine find the HTTP base URL, whatever port it is. */
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Logger } from 'pino';
+
+export interface UrlFile {
+  /** Null removes it: absent is absent. */
+  write(url: string | null): void;
+  remove(): void;
+}
+
+/** Makes the runtime directory and `.tmp` in it, where everything is born that is then renamed. Throws if it cannot. */
+export function createUrlFile(runtimeDir: string, log: Logger): UrlFile {
+  const temporary = path.join(runtimeDir, '.tmp');
+  mkdirSync(runtimeDir, { recursive: true, mode: 0o755 });
+  mkdirSync(temporary, { recursive: true, mode: 0o700 });
+  const file = path.join(runtimeDir, 'url');
+  let written: string | null = null;
+
+  function write(url: string | null): void {
+    if (url === written) return;
+    try {
+      if (url === null) rmSync(file, { force: true });
+      else {
+        const born = path.join(temporary, `url.${process.pid}`);
+        // A left-over of a killed process would keep its mode.
+        rmSync(born, { force: true });
+        writeFileSync(born, `${url}\n`, { mode: 0o644, flag: 'wx' });
+        renameSync(born, file);
+      }
+      written = url;
+    } catch (err) {
+      log.error({ event: 'url_file_failed', err, file }, `cannot write ${file}: clients will not find the agent by it`);
+    }
+  }
+  return { write, remove: () => write(null) };
+}

@@ -1,0 +1,192 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Publication } from '../../agent/ports.ts';
+import { type FilePublisher, openFilePublisher, RuntimeDirError } from '../../agent/publish/files.ts';
+import { publicationOf } from '../../agent/publish/publication.ts';
+import { snapshotOf } from '../support/snapshot.ts';
+
+const DEADLINE = '1766450000';
+
+describe('publish/files', () => {
+  let base: string;
+  let dir: string;
+  let errors: string[];
+  let recovered: number;
+  let now: number;
+
+  beforeEach(() => {
+    base = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-files-'));
+    dir = path.join(base, 'run');
+    errors = [];
+    recovered = 0;
+    now = 0;
+  });
+  afterEach(() => fs.rmSync(base, { recursive: true, force: true }));
+
+  const open = (shutdownTimeFile: string | null = null): FilePublisher =>
+    openFilePublisher({
+      dir,
+      shutdownTimeFile,
+      nowMs: () => now,
+      onError: (code) => errors.push(code),
+      onRecovery: () => {
+        recovered += 1;
+      },
+    });
+  const publication = (
+    machine: Readonly<Record<string, string>>,
+    job: Readonly<Record<string, string>> = {},
+    before: Publication | null = null,
+  ): Publication => {
+    const { snapshot, payloads } = snapshotOf({ machine, job });
+    return publicationOf(snapshot, payloads, before);
+  };
+  const text = (file: string): string => fs.readFileSync(path.join(dir, file), 'utf8');
+  const tree = (): string[] =>
+    fs
+      .readdirSync(dir, { recursive: true })
+      .map(String)
+      .filter((file) => fs.statSync(path.join(dir, file)).isFile())
+      .sort();
+
+  test('a key is one file with the value and one newline, readable by everybody', () => {
+    open().publish(publication({ total_cpu: ' 8\r\n' }));
+    assert.equal(text('machinefeatures/total_cpu'), '8\n');
+    assert.equal(fs.statSync(path.join(dir, 'machinefeatures')).mode & 0o777, 0o755);
+    assert.equal(fs.statSync(path.join(dir, 'machinefeatures/total_cpu')).mode & 0o444, 0o444);
+    assert.equal(fs.statSync(path.join(dir, 'views')).mode & 0o777, 0o711);
+  });
+
+  test('S2.4 both shutdown keys are there and equal, or neither is', () => {
+    const files = open();
+    files.publish(publication({ shutdowntime: DEADLINE }));
+    assert.equal(text('machinefeatures/shutdowntime'), `${DEADLINE}\n`);
+    assert.equal(text('jobfeatures/shutdowntime_job'), `${DEADLINE}\n`);
+    files.publish(publication({ total_cpu: '8' }));
+    assert.deepEqual(tree(), ['lifetime.json', 'machinefeatures/total_cpu']);
+  });
+
+  test('lifetime.json has the very bytes that HTTP serves', () => {
+    const shown = publication({ total_cpu: '8', shutdowntime: DEADLINE });
+    open().publish(shown);
+    assert.ok(fs.readFileSync(path.join(dir, 'lifetime.json')).equals(shown.lifetimeJson));
+  });
+
+  test('what has not changed keeps its inode: unchanged truth is not written again', () => {
+    const files = open();
+    files.publish(publication({ total_cpu: '8', hs06: '10' }));
+    const before = fs.statSync(path.join(dir, 'machinefeatures/total_cpu')).ino;
+    files.publish(publication({ total_cpu: '8', hs06: '11' }));
+    assert.equal(fs.statSync(path.join(dir, 'machinefeatures/total_cpu')).ino, before);
+    assert.equal(text('machinefeatures/hs06'), '11\n');
+  });
+
+  test('a reader that holds the old file open sees the whole old value: replaced by rename, never rewritten', () => {
+    const files = open();
+    files.publish(publication({ hs06: '10' }));
+    const fd = fs.openSync(path.join(dir, 'machinefeatures/hs06'), 'r');
+    files.publish(publication({ hs06: '123.25' }));
+    assert.equal(fs.readFileSync(fd, 'utf8'), '10\n');
+    fs.closeSync(fd);
+  });
+
+  test('nothing but keys lies in the key directories, not even for a moment', () => {
+    const files = open();
+    const seen = new Set<string>();
+    const watcher = fs.watch(path.join(dir, 'machinefeatures'), (_, file) => seen.add(String(file)));
+    files.publish(publication({ hs06: '10', total_cpu: '8' }));
+    watcher.close();
+    for (const file of [...seen, ...fs.readdirSync(path.join(dir, 'machinefeatures'))])
+      assert.match(file, /^(hs06|total_cpu)$/);
+  });
+
+  test('a restart keeps what is still true untouched and takes away what is not', () => {
+    open().publish(publication({ total_cpu: '8', hs06: '10' }));
+    const before = fs.statSync(path.join(dir, 'machinefeatures/total_cpu')).ino;
+    open().publish(publication({ total_cpu: '8' }));
+    assert.equal(fs.statSync(path.join(dir, 'machinefeatures/total_cpu')).ino, before);
+    assert.deepEqual(tree(), ['lifetime.json', 'machinefeatures/total_cpu']);
+  });
+
+  test('the file for the DIRAC reader appears with a deadline and goes with it, also over a restart', () => {
+    const extra = path.join(base, 'shutdown_time');
+    open(extra).publish(publication({ shutdowntime: DEADLINE }));
+    assert.equal(fs.readFileSync(extra, 'utf8'), `${DEADLINE}\n`);
+    open(extra).publish(publication({ total_cpu: '8' }));
+    assert.equal(fs.existsSync(extra), false);
+  });
+
+  test('a directory deleted under us is built again by the next publication and by touch', () => {
+    const files = open();
+    files.publish(publication({ hs06: '10' }));
+    fs.rmSync(dir, { recursive: true });
+    files.publish(publication({ hs06: '11' }));
+    assert.equal(text('machinefeatures/hs06'), '11\n');
+    fs.rmSync(dir, { recursive: true });
+    files.touch();
+    assert.equal(text('machinefeatures/hs06'), '11\n');
+    assert.ok(fs.existsSync(path.join(dir, 'lifetime.json')));
+  });
+
+  test('a directory in the place of a key is cleared away', () => {
+    const files = open();
+    fs.mkdirSync(path.join(dir, 'machinefeatures/hs06/deep'), { recursive: true });
+    files.publish(publication({ hs06: '10' }));
+    assert.equal(text('machinefeatures/hs06'), '10\n');
+  });
+
+  test('what cannot be written is reported once, kept, and written when it can be', () => {
+    const files = open();
+    files.publish(publication({ hs06: '10' }));
+    // A file where the directory for temporaries should be: fails for root too, unlike permissions.
+    fs.rmSync(path.join(dir, '.tmp'), { recursive: true });
+    fs.writeFileSync(path.join(dir, '.tmp'), '');
+    assert.equal(files.publish(publication({ hs06: '11' })), false);
+    assert.equal(files.flush(), false);
+    assert.equal(errors.length, 1);
+    assert.notEqual(files.broken(), null);
+    assert.equal(text('machinefeatures/hs06'), '10\n');
+    fs.rmSync(path.join(dir, '.tmp'));
+    assert.equal(files.flush(), true);
+    assert.equal(text('machinefeatures/hs06'), '11\n');
+    assert.equal(recovered, 1);
+  });
+
+  test('writing gives way to signals after its bound, and the rest follows', () => {
+    const files = open();
+    const clock = [0, 0, 60];
+    const slow = openFilePublisher({
+      dir,
+      shutdownTimeFile: null,
+      nowMs: () => clock.shift() ?? 60,
+      onError: () => {},
+      onRecovery: () => {},
+    });
+    assert.equal(slow.publish(publication({ hs06: '10', total_cpu: '8' })), false);
+    assert.deepEqual(tree(), ['machinefeatures/hs06']);
+    assert.equal(slow.flush(), true);
+    assert.equal(text('machinefeatures/total_cpu'), '8\n');
+    assert.equal(files.broken(), null);
+  });
+
+  test('a link or a file in place of the runtime directory is refused with a clear sentence', () => {
+    fs.mkdirSync(path.join(base, 'elsewhere'));
+    fs.symlinkSync(path.join(base, 'elsewhere'), dir);
+    assert.throws(
+      open,
+      (error: unknown) => error instanceof RuntimeDirError && /not a directory of its own/.test(error.message),
+    );
+    fs.unlinkSync(dir);
+    fs.writeFileSync(dir, '');
+    assert.throws(open, (error: unknown) => error instanceof RuntimeDirError && /cannot use/.test(error.message));
+  });
+
+  test('unchanged truth is the very same publication: no event, no new tag', () => {
+    const first = publication({ hs06: '10' });
+    assert.equal(publication({ hs06: '10' }, {}, first), first);
+    assert.notEqual(publication({ hs06: '11' }, {}, first).etag, first.etag);
+  });
+});

@@ -1,0 +1,66 @@
+/**
+ * Runs the tests: `node test/run.mjs fast|faults`. `fast` needs nothing but Node; `faults` walks through crashes and takes
+ * minutes. Works on Node 20, 22 and 24, whose own globs and defaults differ.
+ */
+import { spawn } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const TEST = path.dirname(fileURLToPath(import.meta.url));
+const ROOT = path.resolve(TEST, '..');
+
+/** What is not fast, by directory below test/, and how it is run instead. */
+const SLOW = {
+  faults: 'node test/run.mjs faults',
+  guest: 'needs a virtual machine: see test/guest',
+  bench: 'npm run bench:latency',
+};
+/** The tests start processes of their own; more files at once only make each other late. */
+const FILES_AT_ONCE = 2;
+
+const [suite = 'fast', ...patterns] = process.argv.slice(2);
+if (suite !== 'fast' && suite !== 'faults') {
+  console.error(`usage: node test/run.mjs fast|faults [PART-OF-A-FILE-NAME…] (got "${suite}")`);
+  process.exit(64);
+}
+
+const entries = await readdir(TEST, { recursive: true, withFileTypes: true });
+const files = entries
+  .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+  // parentPath came with Node 20.12; before, and only before, `path` says the same.
+  .map((entry) => path.relative(TEST, path.join(entry.parentPath ?? entry.path, entry.name)))
+  .sort();
+const suiteOf = (file) => (Object.hasOwn(SLOW, file.split(path.sep)[0]) ? file.split(path.sep)[0] : 'fast');
+const chosen = files.filter(
+  (file) => suiteOf(file) === suite && (patterns.length === 0 || patterns.some((pattern) => file.includes(pattern))),
+);
+
+for (const [name, how] of Object.entries(SLOW)) {
+  const count = files.filter((file) => suiteOf(file) === name).length;
+  if (name !== suite && count > 0)
+    console.log(`not run: test/${name} (${count} file${count === 1 ? '' : 's'}; ${how})`);
+}
+if (suite !== 'fast') console.log('not run: the fast tests (node test/run.mjs fast)');
+if (chosen.length === 0) {
+  console.error(`no test file of suite ${suite}${patterns.length > 0 ? ` matches ${patterns.join(', ')}` : ''}`);
+  process.exit(1);
+}
+
+const child = spawn(
+  process.execPath,
+  [
+    '--import',
+    'tsx',
+    '--test',
+    `--test-concurrency=${FILES_AT_ONCE}`,
+    ...chosen.map((file) => path.join('test', file)),
+  ],
+  { cwd: ROOT, stdio: 'inherit' },
+);
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+child.on('error', (error) => {
+  console.error(`cannot start the tests: ${error.message}`);
+  process.exit(1);
+});
+child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)));

@@ -1,0 +1,6 @@
+/** Stands for `mjf-agent __read-directory MOUNT_POINT` where the whole program is not the subject: a few modules start faster. */
+import { readerMain } from '../../agent/sources/directory/reader-main.ts';
+
+readerMain(process.argv.slice(3)).then((code) => {
+  process.exitCode = code;
+});
