@@ -1,6 +1,7 @@
 /** One agent per runtime directory: two would overwrite each other's files and signal twice. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { makeDir } from './make-dir.ts';
 import { readProcess } from './payloads/process.ts';
 
 /** Another agent lives here already; the message says which. */
@@ -25,7 +26,7 @@ export function claim(dir: string): () => void {
     if (error instanceof ClaimError) throw error;
   }
   try {
-    fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDir(dir, 0o700);
     fs.writeFileSync(`${file}.new`, mine, { mode: 0o600 });
     fs.renameSync(`${file}.new`, file);
   } catch {

@@ -1,5 +1,6 @@
 /** The journal's dealings with its directory and files; nothing here knows what stands in them. */
 import fs from 'node:fs';
+import { makeDir } from './make-dir.ts';
 
 /** No log of ours grows so far (twice the live size, and live is some KB a payload); more is somebody else's file. */
 const READ_LIMIT_BYTES = 64 * 1024 * 1024;
@@ -22,7 +23,7 @@ class DirectoryRefused extends Error {
 export function prepareDirectory(dir: string): void {
   let found = fs.lstatSync(dir, { throwIfNoEntry: false });
   if (found === undefined) {
-    fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDir(dir, 0o700);
     found = fs.lstatSync(dir);
   }
   if (found.isSymbolicLink()) throw new DirectoryRefused('dir_symlink', dir);

@@ -11,6 +11,13 @@ if (argv[0] === '__read-directory') {
     .then((code) => {
       process.exitCode = code;
     });
+} else if (argv[0] === '__write-file') {
+  // The writer child of reports into a directory, which may be a host's share that hangs.
+  import('./report/write-main.ts')
+    .then(({ writeMain }) => writeMain(argv.slice(1)))
+    .then((code) => {
+      process.exitCode = code;
+    });
 } else {
   void import('./commands/process.ts').then(({ runProcess }) => runProcess(argv));
 }

@@ -7,6 +7,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import { crc32Hex } from './checksum.ts';
 import { UNKNOWN_MACHINE } from './machine-identity.ts';
+import { makeDir } from './make-dir.ts';
 
 /** Raised when an older agent could misread what a newer one wrote. */
 const FORMAT_VERSION = 1;
@@ -214,7 +215,7 @@ function parse(bytes: Buffer): Readonly<Record<string, unknown>> | null {
 
 /** Temporary file in the same directory, fsync, rename, fsync of the directory: a crash of the machine leaves old or new. */
 async function replaceFile(dir: string, file: string, text: string): Promise<void> {
-  await fs.promises.mkdir(dir, { recursive: true, mode: 0o700 });
+  makeDir(dir, 0o700);
   const temporary = `${file}.tmp`;
   try {
     const handle = await fs.promises.open(temporary, 'w', 0o600);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
@@ -72,10 +71,10 @@ test('what is no JSON passes the terminal format escaped, and an error shows its
 });
 
 /** Runs a program that logs to a stdout whose reader we control. */
-function startLogger(program: string, stdout: 'pipe' | number) {
+function startLogger(program: string) {
   return spawn(process.execPath, ['--import', 'tsx', '-e', program], {
     cwd: ROOT,
-    stdio: ['ignore', stdout, 'pipe', 'ipc'],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
 }
 
@@ -93,8 +92,8 @@ const CHATTER = `
   }, 300);
 `;
 
-test('a stuck stdout: the loop goes on, lines beyond the bound are counted as dropped, exit is not held up', async () => {
-  const child = startLogger(CHATTER, 'pipe');
+test('a stuck stdout (a socket, as under journald): the loop goes on, lines beyond the bound are counted as dropped, exit is not held up', async () => {
+  const child = startLogger(CHATTER);
   // Nobody reads child.stdout: the pipe fills up.
   child.stdout?.pause();
   const [report] = (await once(child, 'message')) as [{ dropped: number; turns: number }];
@@ -106,37 +105,52 @@ test('a stuck stdout: the loop goes on, lines beyond the bound are counted as dr
   child.stdout?.destroy();
 });
 
-test('a stuck socket as stdout, as under journald, behaves the same', async () => {
+test('a stuck named pipe as stdout, as in a shell pipeline, behaves the same and shows its first lines whole', async () => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-log-'));
-  const server = net.createServer({ pauseOnConnect: true });
+  const fifo = path.join(directory, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  // Both ends from here, so that neither open waits for the other; the child's end blocks, as a shell's would.
+  const readFd = fs.openSync(fifo, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+  const writeFd = fs.openSync(fifo, fs.constants.O_WRONLY);
   try {
-    server.listen(path.join(directory, 'journal'));
-    await once(server, 'listening');
+    // Not as fd 1: tsx in the child looks at process.stdout, which makes it non-blocking before we come.
     const program = `
-      const net = require('node:net');
-      const socket = net.connect(${JSON.stringify(path.join(directory, 'journal'))}, () => {
-        const { createSink } = require('./agent/log/sink.ts');
-        let dropped = 0;
-        const sink = createSink({ fd: socket._handle.fd, onDrop: (n) => { dropped += n; } });
-        for (let i = 0; i < 30000; i += 1) sink.write('x'.repeat(100) + '\\n');
-        setTimeout(() => {
-          process.send({ dropped });
-          process.once('message', () => { sink.flush(); process.exit(7); });
-        }, 100);
-      });`;
-    const child = startLogger(program, 'pipe');
-    const [report] = (await once(child, 'message')) as [{ dropped: number }];
+      const { createSink } = require('./agent/log/sink.ts');
+      let dropped = 0;
+      const sink = createSink({ fd: 4, onDrop: (n) => { dropped += n; } });
+      for (let i = 0; i < 30000; i += 1) sink.write(JSON.stringify({ i, pad: 'x'.repeat(100) }) + '\\n');
+      setTimeout(() => {
+        process.send({ dropped, blocking: !/flags:.*[4-7]\\d{3}$/m.test(fs.readFileSync('/proc/self/fdinfo/4', 'utf8')) });
+        process.once('message', () => { sink.flush(); process.exit(7); });
+      }, 50);`;
+    const child = spawn(process.execPath, ['--import', 'tsx', '-e', program], {
+      cwd: ROOT,
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', writeFd],
+      // A blocked main loop answers nothing: then the end of this bound is the failure.
+      timeout: 30_000,
+      killSignal: 'SIGKILL',
+    });
+    const [report] = await Promise.race([once(child, 'message'), once(child, 'exit')]);
+    assert.equal(report?.blocking, true, 'whoever shares the pipe keeps it as it was');
     assert.ok(report.dropped > 10_000, `dropped ${report.dropped}`);
     child.send('end');
     assert.deepEqual(await once(child, 'exit'), [7, null]);
+    const buffer = Buffer.alloc(4096);
+    fs.readSync(readFd, buffer);
+    const first = buffer.toString().split('\n').slice(0, 3);
+    assert.deepEqual(
+      first.map((line) => JSON.parse(line).i),
+      [0, 1, 2],
+    );
   } finally {
-    server.close();
+    fs.closeSync(readFd);
+    fs.closeSync(writeFd);
     fs.rmSync(directory, { recursive: true });
   }
 });
 
 test('a reader that goes away does not end the process; what it misses is counted', async () => {
-  const child = startLogger(CHATTER, 'pipe');
+  const child = startLogger(CHATTER);
   child.stdout?.destroy();
   const [report] = (await once(child, 'message')) as [{ dropped: number }];
   assert.ok(report.dropped >= 30_000 - 1000, `dropped ${report.dropped}`);
@@ -151,7 +165,7 @@ test('a reader that takes everything gets every line once, in order, also those 
     for (let i = 0; i < 2000; i += 1) log.info({ event: 'n', i }, 'x');
     flush();
     process.exit(0);`;
-  const child = startLogger(program, 'pipe');
+  const child = startLogger(program);
   let text = '';
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;

@@ -45,7 +45,8 @@ const leadOf = (step: EscalationStep, spec: PayloadSpec, policy: Policy): number
 function orderedSteps(spec: PayloadSpec, policy: Policy): readonly EscalationStep[] {
   return [...(spec.steps ?? policy.steps)].sort(
     (a, b) =>
-      leadOf(b, spec, policy) - leadOf(a, spec, policy) || Number(a.signal === 'SIGKILL') - Number(b.signal === 'SIGKILL'),
+      leadOf(b, spec, policy) - leadOf(a, spec, policy) ||
+      Number(a.signal === 'SIGKILL') - Number(b.signal === 'SIGKILL'),
   );
 }
 
@@ -76,8 +77,7 @@ function planSteps(
   const anchored = steps[anchorIndex(steps)];
   // Not sent yet: it goes out at its time, or now if that has passed.
   const anchorWall =
-    anchor?.wall ??
-    (anchored === undefined ? null : Math.max(deadlineMs - leadOf(anchored, spec, policy), nowWallMs));
+    anchor?.wall ?? (anchored === undefined ? null : Math.max(deadlineMs - leadOf(anchored, spec, policy), nowWallMs));
   return steps.map((step, index) => {
     const kill = step.signal === 'SIGKILL';
     const configured = deadlineMs - leadOf(step, spec, policy);
@@ -154,7 +154,11 @@ function endEpisode(quiet: Advance, by: 'clear' | 'postponed', now: Instant): Ad
   if (episode === null || episode.ended?.by === 'postponed' || episode.ended?.by === by) return quiet;
   // A notice that comes back with a later time is a postponed one: its episode is not resumed when that time comes.
   const ended = { atMs: episode.ended?.atMs ?? now.wall, by };
-  return { ...quiet, record: { ...record, episode: { ...episode, ended } }, ended: episode.ended === null ? ended : null };
+  return {
+    ...quiet,
+    record: { ...record, episode: { ...episode, ended } },
+    ended: episode.ended === null ? ended : null,
+  };
 }
 
 /** The episode that goes on: one that was only interrupted by a clear is resumed when its very notice returns (S1.6). */

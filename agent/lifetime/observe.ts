@@ -5,7 +5,7 @@ import { mapValues, type SourceRecord } from './state.ts';
 import type { Answer, Effect, FeatureReading, Instant, Observation, Reading, Side, StatedNotice } from './types.ts';
 
 /** S4.3: a difference below this is jitter and latency. */
-const CLOCK_TOLERANCE_MS = 30_000;
+export const CLOCK_TOLERANCE_MS = 30_000;
 /** S4.3: one strange Date may be a cache's; two running are a clock. */
 const CLOCK_RUNS = 2;
 /** S1.6: a server or directory that gave so many and suddenly gives none has more likely lost its content than cleared it. */
@@ -37,7 +37,10 @@ export function observe(
   for (const side of SIDES) {
     const reading = answer[side];
     if (reading === undefined) {
-      Object.assign(faults, unseenFaults(record, side, () => false));
+      Object.assign(
+        faults,
+        unseenFaults(record, side, () => false),
+      );
       continue;
     }
     const read = readSide(record, side, reading, now, lost);
@@ -163,14 +166,22 @@ function sourceGone(record: SourceRecord, answer: Answer): boolean {
 function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults: Record<string, string>) {
   const before = record.notices;
   if (answer.notices === undefined) {
-    Object.assign(faults, unseenFaults(record, 'notice', () => false));
+    Object.assign(
+      faults,
+      unseenFaults(record, 'notice', () => false),
+    );
     return { notices: before, told: false };
   }
   // Maps: the ids are the host's, and `__proto__` is a fine id.
   const readings = new Map<string, Reading<StatedNotice>>(Object.entries(answer.notices.byId));
   if (answer.notices.complete)
-    for (const id of Object.keys(before)) if (!readings.has(id)) readings.set(id, { is: 'absent' });
-  else Object.assign(faults, unseenFaults(record, 'notice', (id) => readings.has(id)));
+    for (const id of Object.keys(before))
+      if (!readings.has(id)) readings.set(id, { is: 'absent' });
+      else
+        Object.assign(
+          faults,
+          unseenFaults(record, 'notice', (id) => readings.has(id)),
+        );
   const after = new Map(Object.entries(before));
   for (const [id, reading] of readings) {
     const held = applyReading<KnownNotice>(after.get(id), reading, now, {
@@ -273,7 +284,9 @@ function keep(before: SourceRecord, after: SourceRecord): SourceRecord {
 function sameFlat(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
   if (a === b) return true;
   const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && Object.is(a[key], b[key]));
+  return (
+    keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && Object.is(a[key], b[key]))
+  );
 }
 
 function mapSame<T>(record: Readonly<Record<string, T>>, map: (value: T) => T): Readonly<Record<string, T>> {

@@ -196,7 +196,9 @@ export function markDone(record: PayloadRecord, report: StepResultReport): Paylo
   const { episode } = record;
   if (episode === null || episode.number !== report.step.episode) return record;
   const marks = episode.marks.map((mark) =>
-    mark.step.index === report.step.index && mark.step.signal === report.step.signal ? { ...mark, state: 'done' as const } : mark,
+    mark.step.index === report.step.index && mark.step.signal === report.step.signal
+      ? { ...mark, state: 'done' as const }
+      : mark,
   );
   return { ...record, episode: { ...episode, marks } };
 }

@@ -2,9 +2,11 @@
  * The heart: one pure function from what was known, what happened and what time it is, to what is true now and what is to
  * be done. No clock, no I/O; a crash is a replay (DESIGN.md, "One direction of flow").
  */
+
+import { clockStepped } from './clock-step.ts';
 import { acknowledge, advance, payloadRow } from './escalation.ts';
-import { applyReading, CONFIRM_ABSENCE_MS, type Held, pruneGone } from './held.ts';
-import { collectNotices, decisiveNotice, drainNotices, isStale, type NoticeInForce, staleAfterMs } from './notice.ts';
+import { applyReading, CONFIRM_ABSENCE_MS, type KnownNotice, own, pruneGone } from './held.ts';
+import { collectNotices, deadlineNotices, isStale, type NoticeInForce, rememberedIds, staleAfterMs } from './notice.ts';
 import { observe } from './observe.ts';
 import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
 import { buildSnapshot } from './snapshot.ts';
@@ -13,6 +15,7 @@ import type {
   Effect,
   Input,
   Instant,
+  PayloadSpec,
   Reading,
   SourceInfo,
   StatedNotice,
@@ -26,12 +29,11 @@ const OPERATOR_PREFIX = /^operator\//;
 /** Everything that happens goes through here, one thing after the other. */
 export function step(before: State, input: Input, now: Instant): StepResult<State> {
   const effects: Effect[] = [];
-  let state = apply(before, input, now, effects);
+  let state = apply(forgetIgnored(before, now), input, now, effects);
   const notices = collectNotices(state, now);
-  state = forgetIgnored(state, notices);
-  const decisive = decisiveNotice(notices);
-  const plan = machinePlan(decisive, drainNotices(notices), state.policy);
-  const advanced = advancePayloads(state, plan, decisive?.id ?? 'own', now, effects);
+  const plan = machinePlan(notices, state.policy, now);
+  const setting = new Set(deadlineNotices(notices).map((notice) => notice.id));
+  const advanced = advancePayloads(state, plan, setting, now, effects);
   state = advanced.state;
   const snapshot = buildSnapshot(state, notices, plan, now);
   const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan, now));
@@ -59,19 +61,14 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
       return ids.reduce((next, id) => operatorReading(next, id, { is: 'negative' }, now), state);
     }
     case 'ignore':
-      if (state.operator.ignored.includes(input.id)) return state;
+      if (state.operator.ignored.includes(input.id) || !rememberedIds(state, now).has(input.id)) return state;
       return { ...state, operator: { ...state.operator, ignored: [...state.operator.ignored, input.id] } };
-    case 'payload_registered': {
-      const delivery = input.spec.deliverer === undefined ? 'daemon' : 'exec';
-      return {
-        ...state,
-        payloads: { ...state.payloads, [input.spec.id]: { spec: input.spec, delivery, episode: null } },
-      };
-    }
+    case 'payload_registered':
+      return { ...state, payloads: { ...state.payloads, [input.spec.id]: registered(state, input.spec) } };
     case 'payload_updated':
       return changePayload(state, input.id, (record) => ({ ...record, spec: { ...record.spec, ...input.change } }));
     case 'payload_gone': {
-      if (state.payloads[input.id] === undefined) return state;
+      if (own(state.payloads, input.id) === undefined) return state;
       const { [input.id]: _, ...rest } = state.payloads;
       effects.push(
         log('info', 'payload_gone', { payload: input.id, why: input.why }, `payload ${input.id} ${input.why}`),
@@ -85,8 +82,16 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
     case 'steps_done':
       return stepsDone(state, input.results, now);
     case 'clock_changed':
-      return { ...state, bootWallMs: input.bootWallMs };
+      return clockStepped(state, input.bootWallMs);
   }
+}
+
+/** The same process registered again (after a restart of whoever registers it) keeps its episode: no step repeats (S3.6). */
+function registered(state: State, spec: PayloadSpec): PayloadRecord {
+  const before = own(state.payloads, spec.id);
+  const { pid, startTicks } = spec.target.leader;
+  const same = before?.spec.target.leader.pid === pid && before.spec.target.leader.startTicks === startTicks;
+  return { spec, delivery: spec.deliverer === undefined ? 'daemon' : 'exec', episode: same ? before.episode : null };
 }
 
 /** New sources begin empty; known ones keep what they hold; what is no longer configured is forgotten, and said. */
@@ -100,7 +105,7 @@ function configured(state: State, infos: readonly SourceInfo[], now: Instant, ef
   }
   return Object.fromEntries(
     infos.map((info) => {
-      const known = state.sources[info.name];
+      const known = own(state.sources, info.name);
       return [info.name, known ? { ...known, info } : newSource(info, now)];
     }),
   );
@@ -113,7 +118,7 @@ function observed(
   effects: Effect[],
   run: (record: SourceRecord) => ReturnType<typeof observe>,
 ): State {
-  const before = state.sources[name];
+  const before = own(state.sources, name);
   // A late answer of a source that the configuration has just removed.
   if (before === undefined) return state;
   const { record, effects: logs, confirming, good } = run(before);
@@ -127,12 +132,12 @@ function observed(
 }
 
 function operatorReading(state: State, id: string, reading: Reading<StatedNotice>, now: Instant): State {
-  const same = (a: StatedNotice, b: StatedNotice): boolean => JSON.stringify(a) === JSON.stringify(b);
-  const held: Held<StatedNotice> | undefined = applyReading(state.operator.notices[id], reading, now, {
+  const before = own(state.operator.notices, id);
+  const held = applyReading<KnownNotice>(before, reading, now, {
     witnessed: true,
-    same,
+    same: (a, b) => JSON.stringify(a) === JSON.stringify(b),
   });
-  if (held === undefined || held === state.operator.notices[id]) return state;
+  if (held === undefined || held === before) return state;
   return {
     ...state,
     operator: { ...state.operator, notices: pruneGone({ ...state.operator.notices, [id]: held }, now) },
@@ -140,31 +145,32 @@ function operatorReading(state: State, id: string, reading: Reading<StatedNotice
 }
 
 function changePayload(state: State, id: string, change: (record: PayloadRecord) => PayloadRecord): State {
-  const before = state.payloads[id];
+  const before = own(state.payloads, id);
   if (before === undefined) return state;
   const after = change(before);
   return after === before ? state : { ...state, payloads: { ...state.payloads, [id]: after } };
 }
 
 function stepsDone(state: State, results: readonly StepResultReport[], now: Instant): State {
-  const noticeId = decisiveNotice(collectNotices(state, now))?.id ?? 'own';
+  const plan = machinePlan(collectNotices(state, now), state.policy, now);
   // One copy for the whole batch: a copy for each of a thousand payloads would be a million entries.
   const payloads = { ...state.payloads };
   for (const report of results) {
-    const record = payloads[report.id];
+    const record = own(payloads, report.id);
     if (record === undefined) continue;
     payloads[report.id] =
-      record.delivery === 'exec' ? acknowledge(record, state.policy, noticeId, report) : markDone(record, report);
+      record.delivery === 'exec' ? acknowledge(record, state.policy, plan, report) : markDone(record, report);
   }
   return { ...state, payloads };
 }
 
-/** An override ends with the notice it was for (S1.5). */
-function forgetIgnored(state: State, notices: readonly NoticeInForce[]): State {
-  const ignored = state.operator.ignored.filter((id) => notices.some((notice) => notice.id === id));
-  return ignored.length === state.operator.ignored.length
-    ? state
-    : { ...state, operator: { ...state.operator, ignored } };
+/** An override ends with the notice it was for (S1.5), and not while that is only away for a moment (S1.6). */
+function forgetIgnored(state: State, now: Instant): State {
+  const { ignored } = state.operator;
+  if (ignored.length === 0) return state;
+  const remembered = rememberedIds(state, now);
+  const left = ignored.filter((id) => remembered.has(id));
+  return left.length === ignored.length ? state : { ...state, operator: { ...state.operator, ignored: left } };
 }
 
 interface Wake {
@@ -178,14 +184,14 @@ const earliest = (a: number | null, b: number | null): number | null =>
 function advancePayloads(
   state: State,
   plan: MachinePlan,
-  noticeId: string,
+  setting: ReadonlySet<string>,
   now: Instant,
   effects: Effect[],
 ): { readonly state: State; readonly wake: Wake } {
   const wake: Wake = { wall: null, mono: null };
   let payloads: Record<string, PayloadRecord> | null = null;
   for (const record of Object.values(state.payloads)) {
-    const result = advance(record, state.policy, plan, noticeId, now);
+    const result = advance(record, state.policy, plan, (id) => setting.has(id), now);
     const { id, name } = record.spec;
     for (const signal of result.signals) {
       effects.push({ type: 'signal', payload: record.spec, step: signal.step, to: signal.to });

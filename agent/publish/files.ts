@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { makeDir } from '../make-dir.ts';
 import type { Publication } from '../ports.ts';
 
 /** SYSTEMS.md, "Order of effects": writing may hold back a signal no longer than this; the rest follows in the next round. */
@@ -89,7 +90,7 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
       } catch {
         // Deleted under us or unwritable: write all of it again, which reports what is wrong.
         for (const [file, content] of shown) left.set(file, content);
-        fs.mkdirSync(dir, { recursive: true, mode: 0o755 });
+        makeDir(dir, 0o755);
         flush();
       }
     },
@@ -122,7 +123,7 @@ function filesOf(publication: Publication, shutdownTimeFile: string | null): Map
 
 function prepare(dir: string): void {
   try {
-    fs.mkdirSync(dir, { recursive: true, mode: 0o755 });
+    makeDir(dir, 0o755);
     const status = fs.lstatSync(dir);
     const me = process.geteuid?.() ?? status.uid;
     if (!status.isDirectory())
@@ -136,7 +137,7 @@ function prepare(dir: string): void {
       ['views', 0o711],
       [TEMPORARY, 0o700],
     ] as const) {
-      fs.mkdirSync(path.join(dir, name), { recursive: true });
+      makeDir(path.join(dir, name), mode);
       // mkdir is subject to the umask of whoever started us; readers of another user must get in.
       fs.chmodSync(path.join(dir, name), mode);
     }
@@ -195,8 +196,8 @@ function replace(dir: string, file: string, content: Buffer): void {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT') {
       // A view that is written for the first time, or a directory that somebody removed.
-      fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o755 });
-      fs.mkdirSync(path.dirname(temporary), { recursive: true, mode: 0o700 });
+      makeDir(path.dirname(target), 0o755);
+      makeDir(path.dirname(temporary), 0o700);
     } else if (code === 'EISDIR' || code === 'ENOTEMPTY' || code === 'EEXIST') {
       fs.rmSync(target, { recursive: true, force: true });
     } else {

@@ -197,10 +197,10 @@ export function snapshotMetrics(
   const samples: Sample[] = [];
   const add = (name: string, value: number, labels?: Labels) =>
     samples.push(labels === undefined ? { name, value } : { name, labels, value });
-  if (snapshot.deadlineMs !== null) {
-    add('mjf_shutdown_timestamp_seconds', snapshot.deadlineMs / 1000);
-    add('mjf_remaining_seconds', Math.max(0, snapshot.deadlineMs - nowMs) / 1000);
-  }
+  if (snapshot.deadlineMs !== null) add('mjf_shutdown_timestamp_seconds', snapshot.deadlineMs / 1000);
+  // On this machine's clock (S4.3).
+  const { localDeadlineMs } = snapshot;
+  if (localDeadlineMs !== null) add('mjf_remaining_seconds', Math.max(0, localDeadlineMs - nowMs) / 1000);
   for (const phase of PHASES) add('mjf_phase', snapshot.phase === phase ? 1 : 0, { phase });
   add('mjf_overdue', snapshot.overdue ? 1 : 0);
   if (snapshot.terminationAllowed !== null) add('mjf_termination_allowed', snapshot.terminationAllowed ? 1 : 0);

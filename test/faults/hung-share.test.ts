@@ -63,9 +63,12 @@ describe('a host share that hangs in the kernel', () => {
 
   /** Every reader of this share, waited for or left behind, whoever started it. */
   const readers = () => strayReaders('/proc', share, processIdentity('/proc', 'self') ?? '', new Set()).length;
-  /** Bounded by the runner's time limit. */
   async function readersBecome(count: number): Promise<void> {
-    while (readers() !== count) await new Promise((resolve) => setTimeout(resolve, 20));
+    const untilMs = performance.now() + 30_000;
+    while (readers() !== count) {
+      assert.ok(performance.now() < untilMs, `${readers()} readers instead of ${count}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   async function anotherAgent(): Promise<HungReport> {

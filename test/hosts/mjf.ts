@@ -54,6 +54,8 @@ export interface MjfHost {
   headers(path: string, headers: Readonly<Record<string, string>> | undefined): void;
   /** Fulfilled when `count` further requests (for `path`, if given) have arrived. */
   seen(count: number, path?: string): Promise<void>;
+  /** Fulfilled when no request is being answered: whoever hung has gone away. */
+  idle(): Promise<void>;
   /** Breaks every connection that is open now. */
   dropConnections(): void;
   close(): Promise<void>;
@@ -79,6 +81,7 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
   const outputs = new Map<string, Buffer>();
   const sockets = new Map<Socket, number>();
   const waiting = new Set<{ left: number; readonly path: string | undefined; readonly done: () => void }>();
+  const idlers: (() => void)[] = [];
   let connections = 0;
   let active = 0;
   let peak = 0;
@@ -167,6 +170,7 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     peak = Math.max(peak, active);
     response.once('close', () => {
       active -= 1;
+      if (active === 0) for (const done of idlers.splice(0)) done();
     });
     for (const waiter of waiting) {
       if (waiter.path !== undefined && waiter.path !== path) continue;
@@ -219,6 +223,7 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     fault: (path, fault) => void (fault === undefined ? faults.delete(path) : faults.set(path, fault)),
     headers: (path, headers) => void (headers === undefined ? extra.delete(path) : extra.set(path, headers)),
     seen: (count, path) => new Promise((done) => waiting.add({ left: count, path, done: () => done() })),
+    idle: () => (active === 0 ? Promise.resolve() : new Promise((done) => idlers.push(done))),
     dropConnections() {
       for (const socket of sockets.keys()) socket.resetAndDestroy();
     },

@@ -14,6 +14,7 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
     ...SNAPSHOT,
     phase: 'draining' as const,
     deadlineMs: NOW_MS + 90_500,
+    localDeadlineMs: NOW_MS + 60_500,
     terminationAllowed: true,
     payloads: { running: 2, stopping: 0, stopped: 1 },
     sources: [
@@ -52,7 +53,7 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
       '# TYPE mjf_shutdown_timestamp_seconds gauge',
       'mjf_shutdown_timestamp_seconds 1766439090.5',
       '# TYPE mjf_remaining_seconds gauge',
-      'mjf_remaining_seconds 90.5',
+      'mjf_remaining_seconds 60.5',
       '# TYPE mjf_phase gauge',
       'mjf_phase{phase="running"} 0',
       'mjf_phase{phase="draining"} 1',
@@ -101,7 +102,7 @@ test('no deadline, no remaining time: the samples are absent, not 0 or -1', () =
 });
 
 test('time left is never negative', () => {
-  const samples = snapshotMetrics({ ...SNAPSHOT, deadlineMs: NOW_MS - 5000 }, NOW_MS);
+  const samples = snapshotMetrics({ ...SNAPSHOT, localDeadlineMs: NOW_MS - 5000 }, NOW_MS);
   assert.equal(samples.find(({ name }) => name === 'mjf_remaining_seconds')?.value, 0);
 });
 

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
 import { directorySource } from '../../agent/sources/directory.ts';
 import { type Source, SourceError } from '../../agent/sources/source.ts';
 import { answerOf, createFixture, type Fixture, present, read, sideOf, unknown } from './directory-fixture.ts';
@@ -490,10 +490,8 @@ describe('the reader child', () => {
     fixture.write('proc/self/mountinfo', ['1 0 8:1 / / rw - ext4 /dev/vda rw', ...lines, ''].join('\n'));
   }
 
-  it('reads a foreign file system, the main process touches nothing of it', async (t) => {
-    fixture.write(`${MF}/total_cpu`, '8');
-    fixture.write(`${JF}/job_id`, 'x');
-    pretendShare(MF);
+  /** Every path that this process asks the kernel for from now on. */
+  function recordTouches(t: TestContext): readonly string[] {
     const touched: string[] = [];
     for (const name of ['lstatSync', 'statSync', 'opendirSync', 'openSync', 'readlinkSync', 'watch'] as const) {
       const real = fs[name] as (...args: readonly unknown[]) => unknown;
@@ -502,6 +500,14 @@ describe('the reader child', () => {
         return real(...args);
       });
     }
+    return touched;
+  }
+
+  it('reads a foreign file system, the main process touches nothing of it', async (t) => {
+    fixture.write(`${MF}/total_cpu`, '8');
+    fixture.write(`${JF}/job_id`, 'x');
+    pretendShare(MF);
+    const touched = recordTouches(t);
     const source = fixture.source();
     source.watch?.(() => {}, new AbortController().signal);
     const answer = await answerOf(source);
@@ -518,13 +524,18 @@ describe('the reader child', () => {
     );
   });
 
-  it('reads a share behind a link, and a directory with a share mounted on one of its keys', async () => {
+  it('reads a share behind a link, and a directory with a share mounted on one of its keys', async (t) => {
     fixture.write('share/mf/total_cpu', '8');
     fixture.write(`${JF}/job_id`, 'x');
     fs.symlinkSync('../share/mf', fixture.at(MF));
     pretendShare('share', `${JF}/job_id`);
+    const touched = recordTouches(t);
     const answer = await answerOf(fixture.source());
     assert.deepEqual([answer.machine?.keys, answer.job?.keys], [{ total_cpu: present('8') }, { job_id: present('x') }]);
+    assert.deepEqual(
+      touched.filter((file) => file.startsWith(fixture.at('share')) || file === fixture.at(JF, 'job_id')),
+      [],
+    );
   });
 
   it('S1.6 a directory missing on the share is seen as missing, and as a failure once it was read', async () => {
@@ -580,21 +591,31 @@ describe('the reader child', () => {
   it('a child that cannot be started or talks nonsense is reader_failed, without a new start each poll', async () => {
     fixture.write(`${MF}/total_cpu`, '8');
     pretendShare(MF);
-    for (const self of [
-      { command: '/nonexistent/mjf-agent', args: [] },
-      { command: process.execPath, args: ['-e', 'console.log("nonsense"); process.stdin.resume()', '--'] },
-      { command: process.execPath, args: ['-e', 'process.exit(9)', '--'] },
-      {
-        command: process.execPath,
-        args: ['-e', 'process.stdout.write("x".repeat(3e6)); process.stdin.resume()', '--'],
-      },
+    const starts = fixture.at('starts');
+    const started = `require('fs').appendFileSync(${JSON.stringify(starts)}, '.');`;
+    const listening = 'process.stdin.resume();';
+    const answering = (reading: string) =>
+      `console.log('{"ready":true}'); process.stdin.once('data', () => console.log('{"id":1,"reading":${reading}}'));`;
+    for (const script of [
+      `console.log('nonsense'); ${listening}`,
+      answering('{"kind":"read","channel":"dev:1","complete":true,"ignored":0}'),
+      answering('{"kind":"read","channel":"dev:1","complete":true,"ignored":0,"keys":{"a":{"is":"maybe"}}}'),
+      'process.exit(9);',
+      `process.stdout.write('x'.repeat(3e6)); ${listening}`,
     ]) {
+      fs.writeFileSync(starts, '');
+      const self = { command: process.execPath, args: ['-e', started + script, '--'] };
       const [source] = directorySource.create({}, { ...fixture.environment(), self });
       assert.ok(source);
-      await assert.rejects(read(source), failsWith('reader_failed'));
-      await assert.rejects(read(source), failsWith('reader_failed'));
+      await assert.rejects(read(source), failsWith('reader_failed'), script);
+      await assert.rejects(read(source), failsWith('reader_failed'), script);
+      assert.equal(fs.readFileSync(starts, 'utf8'), '.', script);
       source.close?.();
     }
+    const self = { command: '/nonexistent/mjf-agent', args: [] };
+    const [source] = directorySource.create({}, { ...fixture.environment(), self });
+    assert.ok(source);
+    await assert.rejects(read(source), failsWith('reader_failed'));
   });
 
   it('an aborted reading ends at once', async () => {
@@ -632,10 +653,13 @@ describe('the reader child', () => {
     return place;
   }
 
-  /** Waits until the process has ended; the runner's own time limit bounds it. */
   async function goneAfter(pid: number | undefined): Promise<void> {
     assert.ok(pid);
-    while (readersOf('/').includes(pid) || isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 10));
+    const untilMs = performance.now() + 10_000;
+    while (isAlive(pid)) {
+      assert.ok(performance.now() < untilMs, `process ${pid} is still there`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
   function isAlive(pid: number): boolean {
     try {

@@ -349,13 +349,17 @@ describe('driver', () => {
     assert.equal(driver.info().pollMs, 0);
   });
 
-  it('intervals beyond 2^31 ms do not fire at once', async () => {
+  it('intervals beyond 2^31 ms, which would fire at once, are waited for in parts', async () => {
     const month = 40 * 86_400_000;
+    const timeouts = mock.method(globalThis, 'setTimeout');
     const { reads } = drive({ poll: month });
     await pass(month - 1, month / 8);
     assert.equal(reads.length, 1);
     await pass(1);
     assert.equal(reads.length, 2);
+    const longest = Math.max(...timeouts.mock.calls.map(({ arguments: [, delayMs] }) => Number(delayMs)));
+    timeouts.mock.restore();
+    assert.equal(longest, 2 ** 31 - 1);
   });
 
   it('stop aborts the reading in flight, emits nothing afterwards, closes the source and lets pollNow go', async () => {

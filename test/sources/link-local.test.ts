@@ -20,6 +20,9 @@ import { type MjfHost, type MjfHostOptions, startMjfHost } from '../hosts/mjf.ts
 
 const KEY = 'machinefeatures/total_cpu';
 
+/** A socket that is left open would otherwise hang the run instead of failing it. */
+const timeout = 30_000;
+
 describe('link-local client', () => {
   const cleanups: (() => unknown)[] = [];
   afterEach(async () => {
@@ -182,20 +185,23 @@ describe('link-local client', () => {
   });
 
   for (const is of ['hang', 'drip'] as const) {
-    it(`${is === 'hang' ? 'a black hole' : 'a slow drip'} ends by the total timeout, with its socket, and the next request succeeds`, async () => {
+    it(`${is === 'hang' ? 'a black hole' : 'a slow drip'} ends by the total timeout, with its socket, and the next request succeeds`, {
+      timeout,
+    }, async () => {
       const server = await host();
       const http = client();
       server.fault(KEY, is === 'drip' ? { is, everyMs: 5 } : { is });
       const failure = failed(await http.request({ url: `${server.url}/${KEY}`, timeoutMs: 100 }));
       assert.equal(failure.code, 'timeout');
       assert.equal(failure.connected, true);
+      await server.idle();
       server.fault(KEY, undefined);
       assert.equal(answered(await http.request({ url: `${server.url}/${KEY}` })).body.toString(), '8');
       assert.equal(server.requests[1]?.connection, 2, 'the socket of the timed-out request is not used again');
     });
   }
 
-  it('an endless body ends at the bound, with its socket', async () => {
+  it('an endless body ends at the bound, with its socket', { timeout }, async () => {
     const closed: Promise<unknown>[] = [];
     const server = await rawServer((socket) => {
       closed.push(new Promise((resolve) => socket.once('close', resolve)));
@@ -293,6 +299,7 @@ describe('link-local client', () => {
     (await several()).forEach(answered);
     server.fault('*', undefined);
     server.dropConnections();
+    answered(await http.request({ url: `${server.url}/${KEY}` }));
     (await several()).forEach(answered);
   });
 

@@ -180,7 +180,7 @@ describe('mjf source: what is neither 200 nor 404 is unknown, the others count, 
   for (const [name, fault, code] of moods) {
     it(`${name}: ${code}`, async () => {
       const server = await host();
-      const source = sourceOn(server, { timeout: '500ms' });
+      const source = sourceOn(server, { timeout: '2s' });
       server.fault(TOTAL_CPU, fault);
       const answer = await read(source);
       assert.deepEqual(readingOf(answer, TOTAL_CPU), unknown(code));
@@ -203,7 +203,7 @@ describe('mjf source: what is neither 200 nor 404 is unknown, the others count, 
   ] as const) {
     it(`${name} is a failure of the source (${code}), within its time bound, and it recovers`, async () => {
       const server = await host();
-      const source = sourceOn(server, { timeout: '400ms' });
+      const source = sourceOn(server, { timeout: '1s' });
       server.fault('*', fault);
       assert.equal((await failure(read(source))).code, code);
       server.fault('*', undefined);
@@ -248,7 +248,7 @@ describe('mjf source: what is neither 200 nor 404 is unknown, the others count, 
 
   it('a round that runs out of time hands over what it has; the rest is unknown', async () => {
     const server = await host();
-    const source = sourceOn(server, { timeout: '300ms' });
+    const source = sourceOn(server, { timeout: '1s' });
     server.fault('*', { is: 'hang' });
     server.fault(SHUTDOWN, { is: 'slow', delayMs: 1 });
     const answer = await read(source);

@@ -50,10 +50,11 @@ export function addLifetimeRoutes(app: FastifyInstance, context: HttpContext): v
       },
     },
     (_request, reply) => {
-      const { deadlineMs } = port.publication().snapshot;
+      // On this machine's clock: a host whose clock is off must not shorten or lengthen what is left (S4.3).
+      const { localDeadlineMs } = port.publication().snapshot;
       reply.header('cache-control', 'no-store');
-      if (deadlineMs === null) return sendAbsent(reply);
-      const secs = Math.max(0, Math.floor((deadlineMs - port.nowMs()) / 1000));
+      if (localDeadlineMs === null) return sendAbsent(reply);
+      const secs = Math.max(0, Math.floor((localDeadlineMs - port.nowMs()) / 1000));
       return reply.type('text/plain; charset=utf-8').send(`${secs}\n`);
     },
   );

@@ -122,6 +122,8 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
     // One line a request would be most of the log; what matters is logged where it happens.
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
+    // The longest name that a route allows is one of 128 (job outputs), and some characters of it may be written as %XX.
+    routerOptions: { maxParamLength: 512 },
     // A body says what it means: no "true" for true, no field silently dropped.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     frameworkErrors: (_error, request, reply) => refuseUnreadable(request, reply),

@@ -1,7 +1,8 @@
 /** `runtimeDir/url`: where clients of the machine find the HTTP base URL, whatever port it is. */
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Logger } from 'pino';
+import { makeDir } from '../../make-dir.ts';
 
 export interface UrlFile {
   /** Null removes it: absent is absent. */
@@ -12,8 +13,8 @@ export interface UrlFile {
 /** Makes the runtime directory and `.tmp` in it, where everything is born that is then renamed. Throws if it cannot. */
 export function createUrlFile(runtimeDir: string, log: Logger): UrlFile {
   const temporary = path.join(runtimeDir, '.tmp');
-  mkdirSync(runtimeDir, { recursive: true, mode: 0o755 });
-  mkdirSync(temporary, { recursive: true, mode: 0o700 });
+  makeDir(runtimeDir, 0o755);
+  makeDir(temporary, 0o700);
   const file = path.join(runtimeDir, 'url');
   let written: string | null = null;
 

@@ -14,6 +14,7 @@ const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 /** A killed child that ends within this was not stuck, so its end says nothing of the share. */
 const STUCK_AFTER_MS = 500;
+
 export interface Readers {
   /**
    * Has the directory at `path` read by the child of this mount. Throws SourceError: `hung` (no answer in HUNG_AFTER_MS,
@@ -42,6 +43,7 @@ interface MountState {
   lastError: SourceError | undefined;
 }
 
+/** No child is started before the first `read`. */
 export function createReaders(options: ReadersOptions): Readers {
   const { log } = options.environment;
   const states = new Map<string, MountState>();

@@ -34,26 +34,36 @@ test('the trap on real sockets: a client that sent everything and closed its sid
   assert.deepEqual(port.outputs, []);
 });
 
-test('who closes between the first look and the end of the body is refused by the second look', async (t) => {
-  const { tcpPort, port } = await run(t);
-  const answer = await new Promise<string>((resolve, reject) => {
-    const socket = net.connect({ port: tcpPort, host: '127.0.0.1' }, () => {
-      socket.write(
-        'PUT /joboutputs/x HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n',
-      );
-    });
-    let text = '';
-    socket.on('data', (chunk) => {
-      // Headers are through: the last byte comes together with the end of our side.
-      if (text === '') socket.end('x');
-      text += String(chunk);
-    });
-    socket.on('error', reject);
-    socket.on('close', () => resolve(text));
+for (const [what, change] of [
+  ['another user', (row: string) => row.replace(/^((?:\s*\S+){7})\s+\d+/, '$1 4321')],
+  ['another socket', (row: string, inode: string) => row.replace(` ${inode} `, ' 987654321 ')],
+] as const) {
+  test(`the look after the body counts: ${what} at the other end is refused, whatever the first look said`, async (t) => {
+    // The tables as files that the test rewrites; descriptors are the real ones.
+    const procRoot = temporaryDir(t);
+    const tables = path.join(procRoot, 'self/net');
+    fs.mkdirSync(tables, { recursive: true });
+    fs.symlinkSync('/proc/self/fd', path.join(procRoot, 'self/fd'));
+    const copy = (edit = (text: string) => text) =>
+      fs.writeFileSync(path.join(tables, 'tcp'), edit(fs.readFileSync('/proc/self/net/tcp', 'latin1')));
+    const { tcpPort, port, url } = await run(t, { procRoot });
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    t.after(() => agent.destroy());
+    await ask(`${url}/healthz`, { agent });
+    copy();
+    const put = () => ask(`${url}/joboutputs/x`, { method: 'PUT', body: 'x', agent });
+    assert.equal((await put()).status, 201);
+    const mirrored = new RegExp(
+      `^.*:[0-9A-F]{4} 0100007F:${tcpPort.toString(16).toUpperCase().padStart(4, '0')} 01 .*$`,
+      'm',
+    );
+    copy((text) => text.replace(mirrored, (row) => change(row, row.trim().split(/\s+/)[9] ?? '')));
+    const refused = await put();
+    assert.equal(refused.status, 403);
+    assert.match(String(refused.json()['detail']), /changed hands/);
+    assert.equal(port.outputs.length, 1);
   });
-  assert.match(answer, /HTTP\/1\.1 403 [^]*"code":"unidentified"/);
-  assert.deepEqual(port.outputs, []);
-});
+}
 
 test('a kept connection is identified anew at each request', async (t) => {
   const { url, port } = await run(t, { bounds: { lookupBurst: 4, lookupsPerSec: 0 } });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import test from 'node:test';
-import { ask, listen, run } from './harness.ts';
+import { ask, askUntil, listen, run } from './harness.ts';
 
 test('a stream begins with the whole Snapshot, its id is the ETag without quotes, and each change follows', async (t) => {
   const { url, port } = await run(t);
@@ -9,13 +9,13 @@ test('a stream begins with the whole Snapshot, its id is the ETag without quotes
   assert.equal(events.response.headers['content-type'], 'text/event-stream; charset=utf-8');
   assert.equal(events.response.headers['x-content-type-options'], 'nosniff');
   assert.equal(events.response.headers['cache-control'], 'no-store');
-  const first = await events.until(/event: lifetime\n[^]*\n\n/);
+  const first = await events.until(/event: lifetime\n[\s\S]*\n\n/);
   const { etag, lifetimeJson } = port.publication();
   assert.match(first, /^retry: \d+\n\n/);
   assert.deepEqual(parse(first), [{ id: etag.replaceAll('"', ''), data: lifetimeJson.toString().trimEnd() }]);
   port.publish({});
   const changed = port.publish({ phase: 'draining', reason: 'x' });
-  const all = parse(await events.until(/draining[^]*\n\n/));
+  const all = parse(await events.until(/draining[\s\S]*\n\n/));
   assert.equal(all.length, 2, 'the unchanged truth is no event');
   assert.equal(all[1]?.data, changed.lifetimeJson.toString().trimEnd());
   events.close();
@@ -26,10 +26,10 @@ test('Last-Event-ID as now: nothing until the change; another id: the whole Snap
   const id = port.publication().etag.replaceAll('"', '');
   const known = await listen(`${url}/v1/events`, { 'last-event-id': id });
   const unknown = await listen(`${url}/v1/events`, { 'last-event-id': 'long-ago' });
-  const snapshot = parse(await unknown.until(/event: lifetime\n[^]*\n\n/));
+  const snapshot = parse(await unknown.until(/event: lifetime\n[\s\S]*\n\n/));
   assert.equal(snapshot[0]?.id, id);
   const changed = port.publish({ phase: 'draining' });
-  const resumed = parse(await known.until(/event: lifetime\n[^]*\n\n/));
+  const resumed = parse(await known.until(/event: lifetime\n[\s\S]*\n\n/));
   assert.deepEqual(
     resumed.map((event) => event.id),
     [changed.etag.replaceAll('"', '')],
@@ -60,8 +60,8 @@ test('a reader that takes nothing is destroyed and gives its place back; one tha
   slow.pause();
   slow.on('error', () => undefined);
   slow.write('GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n');
-  let streams = 0;
-  while (streams < 503) streams = (await ask(`${url}/v1/lifetime?wait_for_change=true&timeout_sec=0`)).status;
+  const another = `${url}/v1/lifetime?wait_for_change=true&timeout_sec=0`;
+  await askUntil(503, another);
   const dropped = port.counted('mjf_http_streams_dropped_total undrained');
   // Beyond what the kernel buffers for a reader on loopback (some megabytes at most).
   for (let i = 0; i < 12; i++) {
@@ -69,7 +69,7 @@ test('a reader that takes nothing is destroyed and gives its place back; one tha
     await reading.until(new RegExp(`end-of-${i}"`));
   }
   await dropped;
-  while (streams !== 200) streams = (await ask(`${url}/v1/lifetime?wait_for_change=true&timeout_sec=0`)).status;
+  await askUntil(200, another);
   port.publish({ phase: 'draining', reason: 'last' });
   await reading.until(/"reason": "last"/);
   reading.close();

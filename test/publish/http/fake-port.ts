@@ -9,6 +9,7 @@ export const NOW_MS = 1_766_439_000_000;
 export const SNAPSHOT: Snapshot = {
   phase: 'running',
   deadlineMs: null,
+  localDeadlineMs: null,
   graceSecs: null,
   stopGraceSecs: 120,
   drainAtMs: null,

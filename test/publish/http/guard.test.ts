@@ -186,7 +186,7 @@ test('the OpenAPI document names every route that the list names, with its param
   }
   assert.equal(ids.size, routes.length, 'operationIds are unique');
   const names = (operation: Record<string, unknown> | undefined) =>
-    (operation?.['parameters'] as { name: string; in: string }[]).map((one) => `${one.in} ${one.name}`);
+    ((operation?.['parameters'] ?? []) as { name: string; in: string }[]).map((one) => `${one.in} ${one.name}`);
   assert.deepEqual(names(paths['/p/{token}/jobfeatures/{key}']?.['get']), ['path token', 'path key']);
   assert.deepEqual(names(paths['/v1/lifetime']?.['get']), [
     'query wait_for_change',

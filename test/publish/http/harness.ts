@@ -128,6 +128,12 @@ export function ask(target: string, options: Ask = {}): Promise<Answer> {
   });
 }
 
+/** Asks again until the status is the one waited for; gives up loudly instead of hanging. */
+export async function askUntil(status: number, target: string): Promise<void> {
+  for (let attempts = 0; attempts < 5000; attempts++) if ((await ask(target)).status === status) return;
+  throw new Error(`${target} never answered ${status}`);
+}
+
 /** What a client that writes its own request gets, to the end of the connection. */
 export function raw(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -31,7 +31,7 @@ test('a job output is at most 1 MiB', async (t) => {
 test('names of job outputs are flat and visible; the agent’s own are reserved (S5.3)', async (t) => {
   const { url, port } = await run(t, { reservedOutputs: ['shutdown_message', 'alive'] });
   const put = (name: string) => ask(`${url}/joboutputs/${name}`, { method: 'PUT', body: 'x' });
-  for (const name of ['.hidden', '..', '..%2fx', 'a%00b', 'a b', 'x'.repeat(129)]) {
+  for (const name of ['.hidden', '..', '..%2fx', 'a%00b', 'a%20b', 'x'.repeat(129)]) {
     const { status } = await put(name);
     assert.ok(status === 400 || status === 404 || status === 405, `${name}: ${status}`);
   }

@@ -1,0 +1,66 @@
+/**
+ * Our clock was stepped (SEMANTICS S4.2): every instant that it had stamped in this boot moves with it, so that ten minutes
+ * stay ten minutes and a notice without a time of its own keeps its distance (S1.3). What the host said stays as it said it.
+ */
+import type { Held, KnownNotice } from './held.ts';
+import { CLOCK_TOLERANCE_MS } from './observe.ts';
+import { mapValues, type PayloadRecord, type SourceRecord, type State } from './state.ts';
+
+/** `bootWallMs`: where boot lies on the corrected clock. */
+export function clockStepped(state: State, bootWallMs: number): State {
+  const byMs = bootWallMs - state.bootWallMs;
+  if (byMs === 0) return state;
+  // Stamps of another boot were made by a clock of which nothing is known now.
+  const shift: Shift = (ms) => (ms >= state.bootWallMs ? ms + byMs : ms);
+  const keys = (held: Readonly<Record<string, Held<string>>>) => mapValues(held, (each) => shiftHeld(each, shift));
+  const notices = (held: Readonly<Record<string, Held<KnownNotice>>>) =>
+    mapValues(held, (each) => shiftNotice(each, shift, bootWallMs));
+  return {
+    ...state,
+    bootWallMs,
+    // On the first boot both are the same instant; of an earlier one the clock of that time has told.
+    firstBootMs: state.firstBootMs === state.bootWallMs ? bootWallMs : state.firstBootMs,
+    sources: mapValues(state.sources, (record) => ({
+      ...record,
+      sinceMs: shift(record.sinceMs),
+      keys: { machine: keys(record.keys.machine), job: keys(record.keys.job) },
+      notices: notices(record.notices),
+      clock: offsetAfter(record, byMs),
+    })),
+    operator: { ...state.operator, notices: notices(state.operator.notices) },
+    payloads: mapValues(state.payloads, (record) => shiftEpisode(record, shift)),
+  };
+}
+
+type Shift = (ms: number) => number;
+
+function shiftHeld<T>(held: Held<T>, shift: Shift): Held<T> {
+  return {
+    ...held,
+    sinceMs: shift(held.sinceMs),
+    firstSeenMs: shift(held.firstSeenMs),
+    goneMs: held.goneMs === null ? null : shift(held.goneMs),
+  };
+}
+
+function shiftNotice(held: Held<KnownNotice>, shift: Shift, bootWallMs: number): Held<KnownNotice> {
+  const { deadlineMs, reckoned } = held.value;
+  const value = reckoned && deadlineMs !== null ? { ...held.value, deadlineMs: shift(deadlineMs) } : held.value;
+  const { dismissed, ...rest } = shiftHeld({ ...held, value }, shift);
+  // S1.8 was judged by a wrong clock: what lies after this boot is still to come.
+  return dismissed && (value.deadlineMs ?? 0) < bootWallMs ? { ...rest, dismissed } : rest;
+}
+
+/** The host's clock did not move: it is ahead of ours by so much less (S4.3). */
+function offsetAfter({ clock }: SourceRecord, byMs: number): SourceRecord['clock'] {
+  if (clock === null) return null;
+  const offsetMs = clock.offsetMs - byMs;
+  return Math.abs(offsetMs) <= CLOCK_TOLERANCE_MS ? null : { ...clock, offsetMs };
+}
+
+/** The anchor stays: the time after a SIGTERM is counted monotonically (S3.5). */
+function shiftEpisode(record: PayloadRecord, shift: Shift): PayloadRecord {
+  const { episode } = record;
+  if (episode === null || episode.ended === null) return record;
+  return { ...record, episode: { ...episode, ended: { ...episode.ended, atMs: shift(episode.ended.atMs) } } };
+}

@@ -1,0 +1,328 @@
+/**
+ * Drives the heart as the agent does, with clocks that the test turns: holds the state, follows `wakeAt` to the
+ * millisecond, keeps a journal from the `persist` effects alone, and says `steps_done` for what it was told to signal.
+ */
+import assert from 'node:assert/strict';
+import {
+  DEFAULT_POLICY,
+  initialState,
+  outlivesBoot,
+  partsOf,
+  restoreState,
+  type State,
+} from '../../agent/lifetime/state.ts';
+import { step } from '../../agent/lifetime/step.ts';
+import type {
+  Effect,
+  FeatureReading,
+  Input,
+  Instant,
+  NoticeKind,
+  PayloadSpec,
+  Policy,
+  Reading,
+  Snapshot,
+  SnapshotNotice,
+  SnapshotPayload,
+  SourceInfo,
+  SourceRank,
+  StatedNotice,
+  StepRef,
+  StepResult,
+  StepResultReport,
+} from '../../agent/lifetime/types.ts';
+
+export const SECOND = 1_000;
+export const MINUTE = 60_000;
+export const HOUR = 3_600_000;
+/** Where a history begins on the wall clock: a whole second, well after boot. */
+export const START = 1_766_440_000_000;
+const UPTIME_MS = 2 * HOUR;
+export const BOOT = START - UPTIME_MS;
+/** More wake-ups than this without time passing is a loop that would burn a processor. */
+const MOST_TICKS_AT_ONCE = 50;
+
+export interface Sent {
+  readonly id: string;
+  readonly signal: string;
+  readonly to: string;
+  readonly step: StepRef;
+  readonly at: Instant;
+  /** Number of the `step` call that sent it: what shares it shared a tick. */
+  readonly tick: number;
+}
+
+export type KeySaid = string | Reading<string>;
+export interface SideSaid {
+  readonly channel?: string;
+  readonly complete?: boolean;
+  readonly keys: Readonly<Record<string, KeySaid>>;
+}
+export interface Said {
+  readonly machine?: Readonly<Record<string, KeySaid>> | SideSaid;
+  readonly job?: Readonly<Record<string, KeySaid>> | SideSaid;
+  readonly notices?: Readonly<Record<string, Reading<StatedNotice>>>;
+  /** False: notices that are not mentioned were not asked for. */
+  readonly complete?: boolean;
+  readonly hostNowMs?: number;
+}
+
+export const ABSENT = { is: 'absent' } as const;
+export const NEGATIVE = { is: 'negative' } as const;
+export const UNKNOWN = { is: 'unknown', error: 'http_500' } as const;
+
+export function present(
+  kind: NoticeKind,
+  deadlineMs: number | null,
+  more: Partial<StatedNotice> = {},
+): Reading<StatedNotice> {
+  return { is: 'present', value: { kind, deadlineMs, reason: kind, ...more } };
+}
+
+export const secs = (ms: number): string => String(Math.floor(ms / 1000));
+
+export function source(name: string, rank: SourceRank = 'platform', pollMs = SECOND): SourceInfo {
+  return { name, rank, pollMs };
+}
+export const DIRECTORY = source('directory', 'directory');
+export const EC2 = source('ec2', 'platform');
+
+let nextPid = 1000;
+export function payload(id: string, more: Partial<PayloadSpec> = {}): PayloadSpec {
+  const leader = { pid: nextPid++, startTicks: 7 };
+  return { id, name: id, uid: 1000, target: { kind: 'process', leader, group: true }, registeredMs: START, ...more };
+}
+
+export interface HistoryOptions {
+  readonly policy?: Partial<Policy>;
+  readonly sources?: readonly SourceInfo[];
+  readonly firstBootMs?: number;
+  /** Called after every step, for what must hold always. */
+  readonly onStep?: (seen: { before: State; input: Input; now: Instant; result: StepResult<State> }) => void;
+}
+
+export interface RestartOptions {
+  /** A new boot instead of a new process. */
+  readonly reboot?: boolean;
+  readonly downMs?: number;
+  /** What was reported done since the last intent is not in the journal: the crash came between. */
+  readonly loseDone?: boolean;
+  readonly policy?: Partial<Policy>;
+  readonly sources?: readonly SourceInfo[];
+  /** Of the new boot's clock, compared with what it would be. */
+  readonly clockErrorMs?: number;
+}
+
+export type History = ReturnType<typeof history>;
+
+export function history(options: HistoryOptions = {}) {
+  let sources = options.sources ?? [DIRECTORY, EC2];
+  let policy: Policy = { ...DEFAULT_POLICY, ...options.policy };
+  const firstBootMs = options.firstBootMs ?? BOOT;
+  let bootWallMs = BOOT;
+  let now: Instant = { wall: START, mono: UPTIME_MS };
+  let state = initialState(BOOT, firstBootMs);
+  let last: StepResult<State> | undefined;
+  let tick = 0;
+  let delivering = true;
+  /** A crash right after the intent: nothing of this tick's signals goes out or is reported. */
+  let crashing = false;
+  let spinning = 0;
+  let done: StepResultReport[] = [];
+  const journal = new Map<string, string>();
+  const sent: Sent[] = [];
+  const logs: Extract<Effect, { type: 'log' }>[] = [];
+  const pollsWanted: { source: string; atMono: number }[] = [];
+
+  function one(input: Input): Extract<Effect, { type: 'signal' }>[] {
+    tick += 1;
+    deepFreeze(state);
+    deepFreeze(input);
+    const before = state;
+    const result = step(state, input, now);
+    state = result.state;
+    last = result;
+    const signals: Extract<Effect, { type: 'signal' }>[] = [];
+    for (const effect of result.effects) {
+      if (effect.type === 'persist') {
+        // The intent is written before the deed (SYSTEMS.md, "Signals").
+        assert.equal(signals.length, 0, 'a signal goes out before it is written down');
+        if (effect.value === null) journal.delete(effect.key);
+        else journal.set(effect.key, JSON.stringify(effect.value));
+      } else if (effect.type === 'signal') {
+        signals.push(effect);
+        const { payload: spec, step: ref, to } = effect;
+        sent.push({ id: spec.id, signal: ref.signal, to, step: ref, at: now, tick });
+      } else if (effect.type === 'log') logs.push(effect);
+      else pollsWanted.push({ source: effect.source, atMono: now.mono + effect.inMs });
+    }
+    options.onStep?.({ before, input, now, result });
+    return signals;
+  }
+
+  function send(input: Input): void {
+    let signals = one(input);
+    while (signals.length > 0 && delivering && !crashing) {
+      const results: StepResultReport[] = signals.map(({ payload: { id }, step: ref }) => ({
+        id,
+        step: ref,
+        outcome: 'delivered',
+        at: now,
+      }));
+      done.push(...results);
+      signals = one({ type: 'steps_done', results });
+    }
+  }
+
+  function pass(ms: number): void {
+    const end = now.mono + ms;
+    for (;;) {
+      const wake = last?.wakeAt ?? { wall: null, mono: null };
+      const wait = Math.min(
+        wake.wall === null ? Infinity : wake.wall - now.wall,
+        wake.mono === null ? Infinity : wake.mono - now.mono,
+      );
+      if (now.mono + wait > end) break;
+      spinning = wait > 0 ? 0 : spinning + 1;
+      assert.ok(spinning < MOST_TICKS_AT_ONCE, 'wakes again and again at the same moment');
+      now = { wall: now.wall + Math.max(0, wait), mono: now.mono + Math.max(0, wait) };
+      send({ type: 'tick' });
+    }
+    now = { wall: now.wall + (end - now.mono), mono: end };
+  }
+
+  function configure(next: { policy?: Partial<Policy>; sources?: readonly SourceInfo[] } = {}): void {
+    policy = { ...policy, ...next.policy };
+    sources = next.sources ?? sources;
+    send({ type: 'configure', policy, sources });
+  }
+
+  function sideOf(said: NonNullable<Said['machine']>): FeatureReading {
+    const side: SideSaid = isSideSaid(said) ? said : { keys: said };
+    const keys = Object.entries(side.keys).map(([key, value]): [string, Reading<string>] => [
+      key,
+      typeof value === 'string' ? { is: 'present', value } : value,
+    ]);
+    return { channel: side.channel ?? 'dev:1', complete: side.complete ?? true, keys: Object.fromEntries(keys) };
+  }
+
+  function answer(name: string, said: Said): Input {
+    return {
+      type: 'observation',
+      observation: {
+        source: name,
+        outcome: 'answer',
+        answer: {
+          ...(said.hostNowMs !== undefined && { hostNowMs: said.hostNowMs }),
+          ...(said.machine && { machine: sideOf(said.machine) }),
+          ...(said.job && { job: sideOf(said.job) }),
+          ...(said.notices && { notices: { complete: said.complete ?? true, byId: said.notices } }),
+        },
+      },
+    };
+  }
+
+  /** Asks again as the driver would, until nothing is to be confirmed any more. Bounded. */
+  function saysUntilSettled(name: string, said: Said): number {
+    for (let asked = 1; asked <= 10; asked += 1) {
+      pollsWanted.length = 0;
+      send(answer(name, said));
+      const wanted = pollsWanted.find((poll) => poll.source === name);
+      if (wanted === undefined) return asked;
+      pass(wanted.atMono - now.mono);
+    }
+    throw new Error(`${name} is asked for ever`);
+  }
+
+  function restart(how: RestartOptions = {}): void {
+    const downMs = how.downMs ?? 0;
+    crashing = false;
+    now = { wall: now.wall + downMs, mono: now.mono + downMs };
+    if (how.reboot) {
+      now = { wall: now.wall + (how.clockErrorMs ?? 0), mono: 20 * SECOND };
+      bootWallMs = now.wall - now.mono;
+    }
+    policy = { ...policy, ...how.policy };
+    sources = how.sources ?? sources;
+    const parts = [...journal].filter(([key]) => !how.reboot || outlivesBoot(key));
+    const entries = new Map<string, unknown>(parts.map(([key, value]) => [key, JSON.parse(value)]));
+    const reports = how.reboot || how.loseDone ? [] : JSON.parse(JSON.stringify(done));
+    state = restoreState(entries, reports, { sameBoot: !how.reboot, bootWallMs, firstBootMs, now });
+    if (how.reboot) done = [];
+    journal.clear();
+    for (const [key, value] of partsOf(state)) journal.set(key, JSON.stringify(value));
+    send({ type: 'configure', policy, sources });
+  }
+
+  send({ type: 'configure', policy, sources });
+
+  return {
+    send,
+    pass,
+    configure,
+    answer,
+    saysUntilSettled,
+    restart,
+    says: (name: string, said: Said) => send(answer(name, said)),
+    fails: (name: string, error = 'timeout') =>
+      send({ type: 'observation', observation: { source: name, outcome: 'failed', error, detail: error } }),
+    /** To a moment of the wall clock, which must not have passed. */
+    until(wallMs: number): void {
+      assert.ok(wallMs >= now.wall, `${wallMs - now.wall} ms ago`);
+      pass(wallMs - now.wall);
+    },
+    register: (spec: PayloadSpec) => send({ type: 'payload_registered', spec }),
+    operator: (id: string, notice: StatedNotice) => send({ type: 'operator_notice', id, notice }),
+    /** The clock is set, as the agent tells it: sources are asked first, then all of it is judged together (S4.2). */
+    stepClock(byMs: number, ...inputs: Input[]): void {
+      now = { wall: now.wall + byMs, mono: now.mono };
+      bootWallMs += byMs;
+      send({ type: 'together', inputs: [{ type: 'clock_changed', bootWallMs }, ...inputs] });
+    },
+    /** The agent is killed between the intent and the signals of the next tick that has any. */
+    crashAtNextSignal(): void {
+      crashing = true;
+    },
+    /** Signals are issued from now on, and nobody says whether they were delivered. */
+    loseReports(): void {
+      delivering = false;
+    },
+    deliverAgain(): void {
+      delivering = true;
+    },
+    now: () => now,
+    boot: () => bootWallMs,
+    state: () => state,
+    result: (): StepResult<State> => last ?? assert.fail('nothing happened yet'),
+    snapshot: (): Snapshot => last?.snapshot ?? assert.fail('nothing happened yet'),
+    phase: () => last?.snapshot.phase,
+    notice: (id: string): SnapshotNotice =>
+      last?.snapshot.notices.find((each) => each.id === id) ?? assert.fail(`no notice ${id}`),
+    noticeIds: () => last?.snapshot.notices.map((each) => each.id),
+    machine: (key: string) => last?.snapshot.machine[key]?.value,
+    job: (key: string) => last?.snapshot.job[key]?.value,
+    sourceState: (name: string) => last?.snapshot.sources.find((each) => each.name === name),
+    row: (id: string): SnapshotPayload =>
+      last?.payloads.find((each) => each.spec.id === id) ?? assert.fail(`no payload ${id}`),
+    sent,
+    /** `SIGTERM@-120 SIGKILL@-5`: what went out to a payload, in seconds after `originMs` on the wall clock. */
+    sentTo: (id: string, originMs = START) =>
+      sent
+        .filter((each) => each.id === id)
+        .map((each) => `${each.signal}@${(each.at.wall - originMs) / 1000}`)
+        .join(' '),
+    journal,
+    logs: (event: string) => logs.filter((each) => each.event === event),
+    pollsWanted,
+  };
+}
+
+const isSideSaid = (said: NonNullable<Said['machine']>): said is SideSaid =>
+  'keys' in said && typeof said.keys === 'object' && !('is' in said.keys);
+
+/** Already frozen parts are shared with an earlier state and have been walked then. */
+export function deepFreeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return;
+  Object.freeze(value);
+  for (const each of Object.values(value)) deepFreeze(each);
+}
