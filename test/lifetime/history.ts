@@ -254,6 +254,8 @@ export function history(options: HistoryOptions = {}) {
     send({ type: 'configure', policy, sources });
   }
 
+  // As the agent does at its first start: what never changes is written down too.
+  for (const [key, value] of partsOf(state)) journal.set(key, JSON.stringify(value));
   send({ type: 'configure', policy, sources });
 
   return {
