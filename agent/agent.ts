@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
-import type { Config } from './config/types.ts';
+import { type Config, policyOf } from './config.ts';
 import { linkEtc } from './etc-link.ts';
 import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
 import { type Journal, openJournal } from './journal.ts';
@@ -18,7 +18,6 @@ import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepRe
 import { readMachineIdentity } from './machine-identity.ts';
 import { deliver } from './payloads/delivery.ts';
 import { findGone } from './payloads/liveness.ts';
-import { policyOf } from './policy.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
 import { openFilePublisher } from './publish/files.ts';
 import type { HttpServer } from './publish/http/server.ts';

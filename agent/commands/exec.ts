@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import path from 'node:path';
 import { systemClock } from '../clock.ts';
-import { describeProblem, loadConfig } from '../config.ts';
+import { describeProblem, loadConfig, policyOf } from '../config.ts';
 import { followDaemon, noticeOf } from '../exec/daemon-link.ts';
 import { ownSources } from '../exec/fallback.ts';
 import { parseDuration, parseStep } from '../exec/options.ts';
@@ -10,8 +10,7 @@ import { DAEMON_SOURCE, supervise } from '../exec/supervise.ts';
 import { EXIT } from '../exit-codes.ts';
 import { createLog } from '../log.ts';
 import { readProcess } from '../payloads/process.ts';
-import { spawnClean } from '../payloads/spawn.ts';
-import { policyOf } from '../policy.ts';
+import { spawnClean } from '../spawn-clean.ts';
 import { readBaseUrl, request } from './client.ts';
 import {
   type CommandContext,

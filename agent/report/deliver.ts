@@ -1,8 +1,8 @@
 /** One file to the site, once: by PUT or into a directory. The caller queues and repeats. */
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
+import { spawnClean } from '../spawn-clean.ts';
 
 /** A site that does not take a small file within this will not take it at all this time. */
 const DELIVERY_BOUND_MS = 10_000;
@@ -82,9 +82,19 @@ function writeFile(
   signal: AbortSignal,
 ): Promise<string | null> {
   return new Promise((resolve) => {
-    const child = spawn(self.command, [...self.args, '__write-file', directory, name], {
+    const spawned = spawnClean(self.command, [...self.args, '__write-file', directory, name], {
       stdio: ['pipe', 'ignore', 'pipe'],
     });
+    if ('error' in spawned) {
+      resolve(spawned.error);
+      return;
+    }
+    const { child } = spawned;
+    const { stdin, stderr } = child;
+    if (stdin === null || stderr === null) {
+      resolve('no_pipes');
+      return;
+    }
     let said = '';
     const end = (result: string | null): void => {
       clearTimeout(timer);
@@ -94,19 +104,19 @@ function writeFile(
     // A child that the kernel holds in a read or write does not die at once; letting go of it is what frees us.
     const abandon = (): void => {
       child.kill('SIGKILL');
-      child.stdin.destroy();
-      child.stderr.destroy();
+      stdin.destroy();
+      stderr.destroy();
       child.unref();
       end('timeout');
     };
     const timer = setTimeout(abandon, DELIVERY_BOUND_MS);
     signal.addEventListener('abort', abandon, { once: true });
-    child.stderr.on('data', (chunk: Buffer) => {
+    stderr.on('data', (chunk: Buffer) => {
       said = (said + chunk.toString()).slice(0, 200);
     });
     child.on('error', (error) => end(error.message));
     child.on('close', (code) => end(code === 0 ? null : said.trim() || `exit ${code}`));
-    child.stdin.on('error', () => {});
-    child.stdin.end(body);
+    stdin.on('error', () => {});
+    stdin.end(body);
   });
 }

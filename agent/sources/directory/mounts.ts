@@ -21,7 +21,7 @@ export interface MountTable {
 
 /** Types whose reads cannot hang on another machine; everything else (overlay, autofs, unknown ones too) is foreign. */
 const LOCAL_TYPES: ReadonlySet<string> = new Set(
-  'tmpfs ramfs ext2 ext3 ext4 xfs btrfs iso9660 vfat squashfs f2fs'.split(' '),
+  'tmpfs devtmpfs ramfs ext2 ext3 ext4 xfs btrfs iso9660 vfat squashfs f2fs'.split(' '),
 );
 
 /** The kernel's own limit on links in one path (MAXSYMLINKS). */

@@ -1,7 +1,8 @@
 /** One reader child as a process: start, one question after the other, each with a bound, and letting go of it. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import path from 'node:path';
+import { spawnClean } from '../../spawn-clean.ts';
 import { type SourceEnvironment, SourceError } from '../source.ts';
 import { errorText } from './errno.ts';
 import type { ReaderRequest } from './reader-main.ts';
@@ -45,11 +46,16 @@ export function startReader(
 ): ReaderChild {
   const { command, args } = environment.self;
   const flags = /^node(js)?\d*$/.test(path.basename(command)) ? NODE_HEAP_FLAGS : [];
-  const child = spawn(command, [...flags, ...args, READER_COMMAND, mountPoint], {
+  const spawned = spawnClean(command, [...flags, ...args, READER_COMMAND, mountPoint], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: childEnvironment(environment.env, self),
   });
+  // This very program is there and runs; only a missing setpriv, without which capabilities would leak, is thinkable.
+  if ('error' in spawned) throw new SourceError('reader_failed', `no reader for ${mountPoint}: ${spawned.error}`);
+  const { child } = spawned;
   const { stdin, stdout } = child;
+  if (stdin === null || stdout === null)
+    throw new SourceError('reader_failed', `no pipes to the reader of ${mountPoint}`);
   const waiting = new Map<number, Waiting>();
   let lastId = 0;
   let ready = false;

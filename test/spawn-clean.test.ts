@@ -6,10 +6,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { type SpawnResult, spawnClean } from '../../agent/payloads/spawn.ts';
+import { type SpawnResult, spawnClean } from '../agent/spawn-clean.ts';
 
 const isRoot = process.getuid?.() === 0;
-const MODULE = new URL('../../agent/payloads/spawn.ts', import.meta.url).href;
+const MODULE = new URL('../agent/spawn-clean.ts', import.meta.url).href;
 const TSX = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
 
 function place(t: TestContext): string {
