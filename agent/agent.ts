@@ -9,6 +9,7 @@ import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
 import { type Config, policyOf } from './config.ts';
 import { linkEtc } from './etc-link.ts';
+import { groupOption } from './groups.ts';
 import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { payloadRow } from './lifetime/escalation.ts';
@@ -47,6 +48,8 @@ export interface AgentOptions {
   readonly root: string;
   /** How to start this very program again. */
   readonly self: { readonly command: string; readonly args: readonly string[] };
+  /** Counts what the log had to drop, once there is something to count with. */
+  onLogDrops(count: (lines: number) => void): void;
 }
 
 export interface Agent {
@@ -65,6 +68,7 @@ export function startAgent(options: AgentOptions): Agent {
   const { clock, log, env, root } = options;
   let { config } = options;
   const metrics = createMetrics();
+  options.onLogDrops((lines) => metrics.count('mjf_log_dropped_total', {}, lines));
   const identity = readMachineIdentity(root, env);
   const started = clock.now();
   const bootWallMs = identity.bootWallMs(started.wall);
@@ -264,12 +268,15 @@ export function startAgent(options: AgentOptions): Agent {
     const { startHttp } = await import('./publish/http/server.ts');
     if (stopping) return;
     const listen = config.listen === 'off' ? [] : config.listen;
+    const { joboutputs } = config.report;
     http = await startHttp(port, {
       listen,
       runtimeDir: config.runtimeDir,
       log,
       version,
       procRoot: path.join(root, 'proc'),
+      reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
+      ...groupOption(config.adminGroup, root, log),
     });
   })();
 

@@ -1,5 +1,5 @@
 /**
- * The log: pino JSON lines on stdout, one stable `event` each (facts/dependencies.md); on a terminal a line for people.
+ * The log: pino JSON lines on stdout, one stable `event` each; on a terminal a line for people.
  * Fields of a line: `level` as a word, `time` ISO 8601, `pid`, `event`, what the caller adds, `msg`.
  */
 import pino, { type Logger } from 'pino';

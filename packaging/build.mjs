@@ -9,7 +9,7 @@ import esbuild from 'esbuild';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
-/** node-cron reads import.meta.url when it loads; in CommonJS there is none (facts/dependencies.md, "Traps"). */
+/** node-cron reads import.meta.url when it loads; in CommonJS there is none. */
 const META_URL = '__mjf_import_meta_url';
 /** The handler of main.ts once more: it must be the very first statement of the bundle (SYSTEMS.md, "Signals"). */
 const BANNER = `#!/usr/bin/env node
@@ -20,7 +20,7 @@ const ${META_URL} = require('node:url').pathToFileURL(__filename).href;`;
 const LICENSE_FILE = /^(licen[cs]e|copying|notice)(\.(md|txt))?$/i;
 
 /**
- * pino starts a worker thread from a file of its own for transports. The agent uses none (facts/dependencies.md), and in
+ * pino starts a worker thread from a file of its own for transports. The agent uses none, and in
  * a bundle that file does not exist: a stub says so instead of failing obscurely.
  */
 const withoutTransports = {

@@ -54,6 +54,8 @@ const EXCEPTIONS: readonly (readonly [from: RegExp, to: string, reason: string])
     'types only: what /v1/sources shows of a source is what its driver knows',
   ],
   [/^agent\/payloads\//, 'agent/journal.ts', 'types only: a delivery is written down where it happens'],
+  [/^agent\/main\.ts$/, 'agent/sources/directory/reader-main.ts', 'a child process of its own, chosen by argv'],
+  [/^agent\/main\.ts$/, 'agent/report/write-main.ts', 'a child process of its own, chosen by argv'],
 ];
 const isExcepted = ({ from, to }: Import): boolean =>
   EXCEPTIONS.some(([pattern, target]) => pattern.test(from) && target === to);

@@ -51,7 +51,12 @@ Logs are JSON lines on standard output, lines for people on a terminal.`,
     }
     // Published files are for everybody; what is secret sets its own mode.
     process.umask(0o022);
-    const { log, flush } = createLog({ level: loaded.config.log.level, tty: process.stdout.isTTY === true });
+    let onDrop: (lines: number) => void = () => {};
+    const { log, flush } = createLog({
+      level: loaded.config.log.level,
+      tty: process.stdout.isTTY === true,
+      onDrop: (lines) => onDrop(lines),
+    });
     for (const warning of loaded.warnings) log.warn({ event: 'config_warning' }, warning);
     let agent: Agent;
     try {
@@ -62,6 +67,9 @@ Logs are JSON lines on standard output, lines for people on a terminal.`,
         env: context.env,
         root: '/',
         self: selfCommand(),
+        onLogDrops: (count) => {
+          onDrop = count;
+        },
       });
     } catch (error) {
       flush();

@@ -48,6 +48,9 @@ export function checkRules(raw: RawConfig, config: Config, merged: Merged, known
   checkSteps(config.stop, report);
   checkNotices(config, report);
   checkPayloads(raw, report);
+  if (config.stop.atDeadline === 'poweroff') {
+    report.warning(['stop', 'at_deadline'], 'this version does not power the machine off: it only stops payloads');
+  }
   checkJobOutputs(config, report);
   return { problems, warnings };
 }

@@ -67,7 +67,7 @@ function toJobOutputs(raw: RawJobOutputs): JobOutputsConfig {
   };
 }
 
-/** MJF's variables carry no trailing slash (facts/mjf.md, Locations). */
+/** MJF's variables carry no trailing slash (mjf.md, Locations). */
 function withoutTrailingSlash(text: string): string {
   return text.length > 1 ? text.replace(/\/+$/, '') || '/' : text;
 }

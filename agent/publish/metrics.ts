@@ -1,5 +1,5 @@
 /**
- * A small Prometheus exposition of our own: prom-client costs 7–10 MB of resident memory (facts/dependencies.md), this costs
+ * A small Prometheus exposition of our own: prom-client costs 7–10 MB of resident memory, this costs
  * nothing. What exists stands in one table; a name or label outside it is a programming error, never a new series.
  */
 import type { Phase, Snapshot } from '../lifetime/types.ts';

@@ -3,6 +3,7 @@
  * directory (HSF-TN-2016-04, "Vacuum Platform"; mjf.md, "VM to site"). Nothing here ever delays a signal: files are queued,
  * delivered one after the other, and tried again until the agent ends.
  */
+import os from 'node:os';
 import type { Logger } from 'pino';
 import type { JobOutputsConfig } from '../config/types.ts';
 import type { Publication } from '../ports.ts';
@@ -37,7 +38,7 @@ export function openJobOutputs(options: {
   readonly ownPorts: readonly number[];
   readonly log: Logger;
 }): JobOutputs {
-  const { log } = options;
+  const { config, log } = options;
   const deliver = channelOf(options);
   const queue = new Map<string, Buffer>();
   const stopped = new AbortController();
@@ -83,6 +84,14 @@ export function openJobOutputs(options: {
     }
   }
 
+  // The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"): load and uptime, as Vac's own hooks write it.
+  const beat = config?.heartbeatFile ?? null;
+  const beating =
+    beat === null || deliver === null
+      ? undefined
+      : setInterval(() => put(beat, heartbeatText()), config?.heartbeatMs).unref();
+  if (beat !== null) put(beat, heartbeatText());
+
   return {
     put,
     update({ snapshot }) {
@@ -97,6 +106,7 @@ export function openJobOutputs(options: {
     },
     async close() {
       closing = true;
+      clearInterval(beating);
       const bound = setTimeout(() => stopped.abort(), CLOSE_BOUND_MS);
       await working;
       clearTimeout(bound);
@@ -121,6 +131,15 @@ function channelOf(options: Parameters<typeof openJobOutputs>[0]): DeliverFile |
     self,
   );
 }
+
+/** Like /proc/loadavg and /proc/uptime, one line each. */
+const heartbeatText = (): Buffer =>
+  Buffer.from(
+    `${os
+      .loadavg()
+      .map((load) => load.toFixed(2))
+      .join(' ')}\n${os.uptime()}\n`,
+  );
 
 /** `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever. */
 function isOwn(url: string, ownPorts: readonly number[]): boolean {

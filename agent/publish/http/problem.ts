@@ -36,7 +36,7 @@ export function sendProblem(reply: FastifyReply, status: number, code: string, d
     .send(`${JSON.stringify(body)}\n`);
 }
 
-/** "Not known" of a feature or a time: an empty text, since MJF readers take any body for a value (facts/mjf.md). */
+/** "Not known" of a feature or a time: an empty text, since MJF readers take any body for a value (mjf.md). */
 export function sendAbsent(reply: FastifyReply): FastifyReply {
   if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-cache');
   return reply.code(404).type('text/plain; charset=utf-8').send('');
