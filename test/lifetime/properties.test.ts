@@ -21,7 +21,8 @@ import {
 } from './history.ts';
 import { type DirectorySaid, type KeySaid, model } from './model.ts';
 
-const RUNS = Number(process.env['RUNS'] ?? 300);
+/** More of them to hunt with: `MJF_PROPERTY_RUNS=10000`. */
+const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 300);
 const LENGTH = { minLength: 5, maxLength: 40, size: 'max' } as const;
 
 // ---- what can happen
@@ -345,14 +346,13 @@ describe('in every history', () => {
         assert.ok(before === undefined || (before.times === 1 && before.life < life), `${name} again`);
         taken.set(name, { times: (before?.times ?? 0) + 1, life });
       };
-      live(moves, ({ input, now, result }) => {
+      live(moves, ({ input, result }) => {
         if (input.type === 'configure') life += 1;
         // By exec's hand it is taken as well: the daemon must not take it again.
         if (input.type === 'steps_done')
           for (const { id, step: ref } of input.results)
             if (result.state.payloads[id]?.delivery === 'exec') take(id, ref);
         for (const effect of result.effects) if (effect.type === 'signal') take(effect.payload.id, effect.step);
-        assert.ok(now.wall > 0);
       });
     });
   });
@@ -386,11 +386,17 @@ describe('in every history', () => {
 
   test('promise 4: nobody is signalled before his lead begins, and at the deadline nobody is unsignalled', () => {
     forAll((moves) => {
+      const sent = new Set<string>();
       live(
         moves,
         ({ now, result }) => {
           for (const effect of result.effects) {
             if (effect.type !== 'signal' || !isAnchor(effect.step.signal)) continue;
+            const { episode, index } = effect.step;
+            const name = `${effect.payload.id} ${episode} ${index}`;
+            // A repeat after a crash belongs to where the first one stood; the deadline may have moved a little since.
+            if (sent.has(name)) continue;
+            sent.add(name);
             const row = result.payloads.find(({ spec }) => spec.id === effect.payload.id);
             const leadMs = effect.payload.graceMs ?? result.state.policy.graceMs;
             assert.ok(now.wall >= (row?.deadlineMs ?? 0) - leadMs, 'too early');

@@ -181,7 +181,7 @@ describe('publish/files', () => {
     );
     fs.unlinkSync(dir);
     fs.writeFileSync(dir, '');
-    assert.throws(open, (error: unknown) => error instanceof RuntimeDirError && /cannot use/.test(error.message));
+    assert.throws(open, (error: unknown) => error instanceof RuntimeDirError && /not a directory/.test(error.message));
   });
 
   test('unchanged truth is the very same publication: no event, no new tag', () => {

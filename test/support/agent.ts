@@ -195,7 +195,8 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
         if (result instanceof Error) reject(result);
         else resolve(result);
       };
-      const fail = (why: string): void => settle(new Error(`${why}: no log line "${event}"\n${tail(lines)}${complaints}`));
+      const fail = (why: string): void =>
+        settle(new Error(`${why}: no log line "${event}"\n${tail(lines)}${complaints}`));
       const timer = setTimeout(() => fail('out of time'), WAIT_MS);
       const look = (): void => {
         const line = lines.find((each) => each.event === event && !taken.has(each) && where(each));

@@ -1,0 +1,58 @@
+/** What the journal says at the moment of a crash, read as plainly as possible and not by the code that is on trial. */
+import fs from 'node:fs';
+import path from 'node:path';
+
+export interface JournalSays {
+  /** By payload id and signal: `issued` is the intent, written before the signal goes out. */
+  readonly steps: ReadonlyMap<string, 'issued' | 'done' | 'skipped' | 'repeat'>;
+  readonly payloads: ReadonlySet<string>;
+  /** The host's announcement stands in it. */
+  readonly knowsDeadline: boolean;
+}
+
+interface Line {
+  readonly put?: string;
+  readonly v?: {
+    readonly episode?: {
+      readonly marks: readonly {
+        readonly step: { readonly signal: string };
+        readonly state: 'issued' | 'done' | 'skipped' | 'repeat';
+      }[];
+    } | null;
+    readonly keys?: { readonly machine: Readonly<Record<string, { readonly value: string }>> };
+  } | null;
+  readonly done?: { readonly id: string; readonly step: { readonly signal: string } };
+}
+
+/** A checksum of eight digits and a blank stand before the JSON of each line. */
+const PREFIX_CHARS = 9;
+
+export const stepKey = (id: string, signal: string): string => `${id} ${signal}`;
+
+export function readJournal(dir: string): JournalSays {
+  const steps = new Map<string, 'issued' | 'done' | 'skipped' | 'repeat'>();
+  const payloads = new Set<string>();
+  let knowsDeadline = false;
+  for (const { put, v, done } of lines(path.join(dir, 'journal.log'))) {
+    if (done !== undefined) steps.set(stepKey(done.id, done.step.signal), 'done');
+    if (put === 'source/directory') knowsDeadline = v?.keys?.machine['shutdowntime'] !== undefined;
+    if (put?.startsWith('payload/') !== true) continue;
+    const id = put.slice('payload/'.length);
+    for (const key of [...steps.keys()]) if (key.startsWith(`${id} `)) steps.delete(key);
+    if (v === null || v === undefined) {
+      payloads.delete(id);
+    } else {
+      payloads.add(id);
+      for (const { step, state } of v.episode?.marks ?? []) steps.set(stepKey(id, step.signal), state);
+    }
+  }
+  return { steps, payloads, knowsDeadline };
+}
+
+/** Without the header and a torn last line. */
+function lines(file: string): readonly Line[] {
+  if (!fs.existsSync(file)) return [];
+  const text = fs.readFileSync(file, 'utf8');
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
+  return whole.slice(1, -1).map((line) => JSON.parse(line.slice(PREFIX_CHARS)) as Line);
+}
