@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import test from 'node:test';
+import test, { describe } from 'node:test';
 import { exchange, inSecs } from '../support/agent.ts';
 import { pyInt } from './python.ts';
 import { announce, cancel, readIfThere, startSite, variables } from './site.ts';
@@ -32,47 +32,50 @@ async function endOfTime(env: ReturnType<typeof variables>, shutdownTimeFile: st
   return Math.min(...ends);
 }
 
-test('DIRAC MJF.py: the earliest time wins, on directory and URL, with its own file and without', async (t) => {
-  const outside = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-shutdown-time-'));
-  t.after(() => fs.rmSync(outside, { recursive: true }));
-  const file = path.join(outside, 'shutdown_time');
-  const jobstart = inSecs(-600);
-  const agent = await startSite(t, {
-    config: `[publish]\nshutdown_time_file = "${file}"\n`,
-    job: { jobstart_secs: jobstart, wall_limit_secs: 86_400 },
+// Side by side: mostly they wait for a cancel to be confirmed.
+describe('DIRAC MJF.py', { concurrency: true }, () => {
+  test('DIRAC MJF.py: the earliest time wins, on directory and URL, with its own file and without', async (t) => {
+    const outside = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-shutdown-time-'));
+    t.after(() => fs.rmSync(outside, { recursive: true }));
+    const file = path.join(outside, 'shutdown_time');
+    const jobstart = inSecs(-600);
+    const agent = await startSite(t, {
+      config: `[publish]\nshutdown_time_file = "${file}"\n`,
+      job: { jobstart_secs: jobstart, wall_limit_secs: 86_400 },
+    });
+    const both = async () => {
+      const [path, url] = await Promise.all(
+        [agent.runtimeDir, agent.url].map((base) => endOfTime(variables(base), file)),
+      );
+      assert.equal(path, url);
+      assert.equal(readIfThere(file), `${path}\n`, 'its own file says the same');
+      return path;
+    };
+
+    // The wall limit alone is a deadline of the job, so all four keys are there.
+    assert.equal(await both(), jobstart + 86_400);
+    const announced = inSecs(7200);
+    await announce(agent, announced);
+    assert.equal(await both(), announced);
+    agent.hostDirs.remove('machine', 'shutdowntime');
+    await agent.until('back to the wall limit', ({ deadline }) => deadline === jobstart + 86_400);
+    assert.equal(await both(), jobstart + 86_400);
   });
-  const both = async () => {
-    const [path, url] = await Promise.all(
-      [agent.runtimeDir, agent.url].map((base) => endOfTime(variables(base), file)),
-    );
-    assert.equal(path, url);
-    assert.equal(readIfThere(file), `${path}\n`, 'its own file says the same');
-    return path;
-  };
 
-  // The wall limit alone is a deadline of the job, so all four keys are there.
-  assert.equal(await both(), jobstart + 86_400);
-  const announced = inSecs(7200);
-  await announce(agent, announced);
-  assert.equal(await both(), announced);
-  agent.hostDirs.remove('machine', 'shutdowntime');
-  await agent.until('back to the wall limit', ({ deadline }) => deadline === jobstart + 86_400);
-  assert.equal(await both(), jobstart + 86_400);
-});
-
-test('DIRAC MJF.py raises where the host gives no wall limit: none is made up (S2.3), and its file goes with the shutdown', async (t) => {
-  const outside = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-shutdown-time-'));
-  t.after(() => fs.rmSync(outside, { recursive: true }));
-  const file = path.join(outside, 'shutdown_time');
-  const agent = await startSite(t, { config: `[publish]\nshutdown_time_file = "${file}"\n` });
-  const env = variables(agent.url);
-  assert.equal(readIfThere(file), undefined);
-  await assert.rejects(endOfTime(env, file), /wall_limit_secs is missing/);
-  const at = inSecs(3600);
-  await announce(agent, at);
-  assert.equal(readIfThere(file), `${at}\n`);
-  await assert.rejects(endOfTime(env, file), /wall_limit_secs is missing/);
-  await cancel(agent);
-  assert.equal(readIfThere(file), undefined);
-  assert.deepEqual(fs.readdirSync(outside), [], 'no temporary file stays beside it');
+  test('DIRAC MJF.py raises where the host gives no wall limit: none is made up (S2.3), and its file goes with the shutdown', async (t) => {
+    const outside = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-shutdown-time-'));
+    t.after(() => fs.rmSync(outside, { recursive: true }));
+    const file = path.join(outside, 'shutdown_time');
+    const agent = await startSite(t, { config: `[publish]\nshutdown_time_file = "${file}"\n` });
+    const env = variables(agent.url);
+    assert.equal(readIfThere(file), undefined);
+    await assert.rejects(endOfTime(env, file), /wall_limit_secs is missing/);
+    const at = inSecs(3600);
+    await announce(agent, at);
+    assert.equal(readIfThere(file), `${at}\n`);
+    await assert.rejects(endOfTime(env, file), /wall_limit_secs is missing/);
+    await cancel(agent);
+    assert.equal(readIfThere(file), undefined);
+    assert.deepEqual(fs.readdirSync(outside), [], 'no temporary file stays beside it');
+  });
 });

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import test from 'node:test';
+import test, { describe } from 'node:test';
 import { promisify } from 'node:util';
 import { inSecs, type TestAgent } from '../support/agent.ts';
 import { announce, cancel, startSite, variables } from './site.ts';
@@ -65,54 +65,57 @@ async function expectBoth(agent: TestAgent, expected: { readonly old: string; re
   assert.deepEqual(seen, [expected.old, expected.new, expected.old, expected.new]);
 }
 
-test('the script refuses what the real one refuses', async (t) => {
-  const dir = fs.mkdtempSync(path.join(process.env['TMPDIR'] ?? '/tmp', 'mjf-drainstate-'));
-  t.after(() => fs.rmSync(dir, { recursive: true }));
-  fs.mkdirSync(path.join(dir, 'jobfeatures'));
-  const past = String(inSecs(-10));
-  for (const [text, expected] of [
-    ['1766440000\r\n', 'broken'],
-    [' 1766440000\n', 'broken'],
-    ['1766440000.5\n', 'broken'],
-    ['', 'broken'],
-    ['1766440000\n1766440000\n', 'broken'],
-    ['0\n', 'preempt'],
-    [`${past}\n`, 'preempt'],
-    [past, 'preempt'],
-  ] as const) {
-    fs.writeFileSync(path.join(dir, 'jobfeatures/shutdowntime_job'), text);
-    assert.equal((await check(dir, 'new')).split(' ')[0], expected, JSON.stringify(text));
-  }
-});
+// Side by side: mostly they wait for a cancel to be confirmed.
+describe('GlideinWMS', { concurrency: true }, () => {
+  test('the script refuses what the real one refuses', async (t) => {
+    const dir = fs.mkdtempSync(path.join(process.env['TMPDIR'] ?? '/tmp', 'mjf-drainstate-'));
+    t.after(() => fs.rmSync(dir, { recursive: true }));
+    fs.mkdirSync(path.join(dir, 'jobfeatures'));
+    const past = String(inSecs(-10));
+    for (const [text, expected] of [
+      ['1766440000\r\n', 'broken'],
+      [' 1766440000\n', 'broken'],
+      ['1766440000.5\n', 'broken'],
+      ['', 'broken'],
+      ['1766440000\n1766440000\n', 'broken'],
+      ['0\n', 'preempt'],
+      [`${past}\n`, 'preempt'],
+      [past, 'preempt'],
+    ] as const) {
+      fs.writeFileSync(path.join(dir, 'jobfeatures/shutdowntime_job'), text);
+      assert.equal((await check(dir, 'new')).split(' ')[0], expected, JSON.stringify(text));
+    }
+  });
 
-test('GlideinWMS sees no shutdown, an announced one, its postponement and its cancel, in directory and URL alike', async (t) => {
-  const agent = await startSite(t);
-  await expectBoth(agent, { old: 'run', new: 'run' });
-  for (const at of [inSecs(7200), inSecs(14_400)]) {
-    await announce(agent, at);
-    await expectBoth(agent, { old: 'drain', new: `until ${at}` });
-  }
-  await cancel(agent);
-  await expectBoth(agent, { old: 'run', new: 'run' });
-});
+  test('GlideinWMS sees no shutdown, an announced one, its postponement and its cancel, in directory and URL alike', async (t) => {
+    const agent = await startSite(t);
+    await expectBoth(agent, { old: 'run', new: 'run' });
+    for (const at of [inSecs(7200), inSecs(14_400)]) {
+      await announce(agent, at);
+      await expectBoth(agent, { old: 'drain', new: `until ${at}` });
+    }
+    await cancel(agent);
+    await expectBoth(agent, { old: 'run', new: 'run' });
+  });
 
-test('GlideinWMS preempts at once when the time is over', async (t) => {
-  const agent = await startSite(t);
-  const at = inSecs(-5);
-  agent.hostDirs.set('machine', 'shutdowntime', at);
-  await agent.until('overdue', ({ overdue }) => overdue);
-  await expectBoth(agent, { old: 'preempt', new: 'preempt' });
-});
+  test('GlideinWMS preempts at once when the time is over', async (t) => {
+    const agent = await startSite(t);
+    const at = inSecs(-5);
+    agent.hostDirs.set('machine', 'shutdowntime', at);
+    await agent.until('overdue', ({ overdue }) => overdue);
+    await expectBoth(agent, { old: 'preempt', new: 'preempt' });
+  });
 
-test('shutdown_keys = "draining" keeps an older release at work until draining begins', async (t) => {
-  const config = '[publish]\nshutdown_keys = "draining"\n[stop]\ndrain = "1h"\n';
-  const agent = await startSite(t, { config });
-  await announce(agent, inSecs(7200));
-  await expectBoth(agent, { old: 'run', new: 'run' });
-  const near = inSecs(1800);
-  await announce(agent, near);
-  assert.equal((await agent.lifetime()).phase, 'draining');
-  await expectBoth(agent, { old: 'drain', new: `until ${near}` });
-  await announce(agent, inSecs(7200));
-  await expectBoth(agent, { old: 'run', new: 'run' });
+  test('shutdown_keys = "draining" keeps an older release at work until draining begins', async (t) => {
+    const config = '[publish]\nshutdown_keys = "draining"\n[stop]\ndrain = "1h"\n';
+    const agent = await startSite(t, { config });
+    await announce(agent, inSecs(7200));
+    await expectBoth(agent, { old: 'run', new: 'run' });
+    const near = inSecs(1800);
+    await announce(agent, near);
+    assert.equal((await agent.lifetime()).phase, 'draining');
+    await expectBoth(agent, { old: 'drain', new: `until ${near}` });
+    await announce(agent, inSecs(7200));
+    await expectBoth(agent, { old: 'run', new: 'run' });
+  });
 });

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import test from 'node:test';
+import test, { describe } from 'node:test';
 import { inSecs } from '../support/agent.ts';
 import { pyInt, stripOneNewline } from './python.ts';
 import { announce, cancel, readIfThere, startSite, variables } from './site.ts';
@@ -48,38 +48,41 @@ function shouldStop(env: Environment, nowSecs: number, pilotStartSecs: number): 
   return shutdown >= pilotStartSecs && nowSecs >= shutdown - MARGIN_SECS;
 }
 
-test('PanDA pilot3 reads the keys, stops 600 s before an announced shutdown, and goes on after a cancel', async (t) => {
-  const agent = await startSite(t);
-  const env = variables(agent.runtimeDir);
-  const start = Math.floor(Date.now() / 1000);
+// Side by side: mostly they wait for a cancel to be confirmed.
+describe('PanDA pilot3', { concurrency: true }, () => {
+  test('PanDA pilot3 reads the keys, stops 600 s before an announced shutdown, and goes on after a cancel', async (t) => {
+    const agent = await startSite(t);
+    const env = variables(agent.runtimeDir);
+    const start = Math.floor(Date.now() / 1000);
 
-  const machine = readFeatures(env, 'MACHINEFEATURES');
-  assert.deepEqual(machine, { hs06: '171.04', total_cpu: '8', grace_secs: '120' });
-  const job = readFeatures(env, 'JOBFEATURES');
-  assert.equal(pyInt(job['allocated_cpu'] ?? ''), 4);
-  assert.equal(pyInt(job['max_rss_bytes'] ?? ''), 8_000_000_000);
-  assert.ok(pyInt(job['jobstart_secs'] ?? '') <= start);
-  assert.equal(job['shutdowntime_job'], undefined);
-  assert.equal(shouldStop(env, start, start), false, 'nothing announced');
+    const machine = readFeatures(env, 'MACHINEFEATURES');
+    assert.deepEqual(machine, { hs06: '171.04', total_cpu: '8', grace_secs: '120' });
+    const job = readFeatures(env, 'JOBFEATURES');
+    assert.equal(pyInt(job['allocated_cpu'] ?? ''), 4);
+    assert.equal(pyInt(job['max_rss_bytes'] ?? ''), 8_000_000_000);
+    assert.ok(pyInt(job['jobstart_secs'] ?? '') <= start);
+    assert.equal(job['shutdowntime_job'], undefined);
+    assert.equal(shouldStop(env, start, start), false, 'nothing announced');
 
-  const far = inSecs(7200);
-  await announce(agent, far);
-  assert.equal(shouldStop(env, start, start), false, 'two hours ahead');
-  assert.equal(shouldStop(env, far - 601, start), false, 'one second too early');
-  assert.equal(shouldStop(env, far - 600, start), true, 'at the margin');
-  assert.equal(shouldStop(env, far - 600, far + 1), false, 'a pilot that started afterwards ignores it');
+    const far = inSecs(7200);
+    await announce(agent, far);
+    assert.equal(shouldStop(env, start, start), false, 'two hours ahead');
+    assert.equal(shouldStop(env, far - 601, start), false, 'one second too early');
+    assert.equal(shouldStop(env, far - 600, start), true, 'at the margin');
+    assert.equal(shouldStop(env, far - 600, far + 1), false, 'a pilot that started afterwards ignores it');
 
-  const near = inSecs(300);
-  await announce(agent, near);
-  assert.equal(shouldStop(env, Date.now() / 1000, start), true, 'brought forward to within the margin');
+    const near = inSecs(300);
+    await announce(agent, near);
+    assert.equal(shouldStop(env, Date.now() / 1000, start), true, 'brought forward to within the margin');
 
-  await cancel(agent);
-  assert.equal(shouldStop(env, Date.now() / 1000, start), false, 'cancelled');
-});
+    await cancel(agent);
+    assert.equal(shouldStop(env, Date.now() / 1000, start), false, 'cancelled');
+  });
 
-test('PanDA pilot3 learns of a shutdown that only the job side names, since it looks at the machine side alone', async (t) => {
-  const agent = await startSite(t);
-  const env = variables(agent.runtimeDir);
-  await announce(agent, inSecs(300), 'job');
-  assert.equal(shouldStop(env, Date.now() / 1000, 0), true);
+  test('PanDA pilot3 learns of a shutdown that only the job side names, since it looks at the machine side alone', async (t) => {
+    const agent = await startSite(t);
+    const env = variables(agent.runtimeDir);
+    await announce(agent, inSecs(300), 'job');
+    assert.equal(shouldStop(env, Date.now() / 1000, 0), true);
+  });
 });

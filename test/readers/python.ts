@@ -1,17 +1,15 @@
 /** Python's own ideas of what text is a number, as far as the readers depend on them. */
 
-const BLANKS = /^[\s\x1c-\x1f]+|[\s\x1c-\x1f]+$/g;
-
 /** `int(text)`: throws where Python raises ValueError. */
 export function pyInt(text: string): number {
-  const digits = text.replace(BLANKS, '');
+  const digits = text.trim();
   if (!/^[+-]?\d+(?:_\d+)*$/.test(digits)) throw new Error(`invalid literal for int(): ${JSON.stringify(text)}`);
   return Number(digits.replaceAll('_', ''));
 }
 
 /** `float(text)`: throws where Python raises ValueError. */
 export function pyFloat(text: string): number {
-  const digits = text.replace(BLANKS, '').replace(/(?<=\d)_(?=\d)/g, '');
+  const digits = text.trim().replace(/(?<=\d)_(?=\d)/g, '');
   if (/^[+-]?(?:inf|infinity)$/i.test(digits)) return digits.startsWith('-') ? -Infinity : Infinity;
   if (/^[+-]?nan$/i.test(digits)) return Number.NaN;
   if (!/^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/.test(digits))

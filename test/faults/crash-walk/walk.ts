@@ -1,0 +1,118 @@
+/** Many runs of the story, one for each moment to die at: learns what moments there are, plays them, adds up. */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Moment, nameOf } from './plan.ts';
+import { playStory } from './story.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+/** The built agent; another one can be put on trial. */
+const PROGRAM = process.env['MJF_WALK_PROGRAM'] ?? fileURLToPath(new URL('../../../dist/mjf-agent.cjs', import.meta.url));
+
+export interface Call {
+  readonly n: number;
+  readonly name: string;
+  /** Path below the agent's directories, or pid and signal. */
+  readonly target: string;
+}
+
+export interface Totals {
+  /** Calls of the undisturbed story. */
+  readonly calls: number;
+  runs: number;
+  crashes: number;
+  /** Runs that made fewer calls than their moment. */
+  missed: number;
+  uncertain: number;
+  lost: number;
+  doubled: number;
+  skipped: number;
+  worstDelayMs: number;
+  /** Each with the moment at which the agent died. */
+  readonly faults: string[];
+}
+
+export interface WalkOptions {
+  readonly listen: string;
+  readonly atOnce: number;
+  choose(calls: readonly Call[]): readonly Moment[];
+}
+
+/** First a run that counts, then one for each chosen moment. What went wrong stands in `faults`; rejects for nothing. */
+export async function walk(options: WalkOptions): Promise<Totals> {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-walk-program-'));
+  try {
+    // A copy: somebody may build while we walk, and N must be that of one program.
+    const program = path.join(dir, 'mjf-agent.cjs');
+    fs.copyFileSync(PROGRAM, program);
+    const countInto = path.join(dir, 'calls');
+    const story = { program, listen: options.listen };
+    const first = judge(await playStory({ ...story, shim: { countInto } }));
+    const calls = parseCalls(fs.readFileSync(countInto, 'utf8'));
+    const totals = begin(calls.length);
+    add(totals, first, 'without a crash');
+    const moments = [...options.choose(calls)];
+    const worker = async (): Promise<void> => {
+      for (let moment = moments.shift(); moment !== undefined; moment = moments.shift()) {
+        await run(totals, { ...story, shim: moment }, describe(moment, calls));
+      }
+    };
+    await Promise.all(Array.from({ length: options.atOnce }, worker));
+    return totals;
+  } finally {
+    fs.rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+async function run(
+  totals: Totals,
+  story: { readonly program: string; readonly listen: string; readonly shim: Moment },
+  name: string,
+): Promise<void> {
+  totals.runs += 1;
+  try {
+    const played = await playStory(story);
+    if (played.crash === null) totals.missed += 1;
+    else totals.crashes += 1;
+    add(totals, judge(played), name);
+  } catch (error) {
+    totals.faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** What is to be read at the end of a walk. */
+export function report({ calls, ...sum }: Totals): string {
+  return [
+    `N = ${calls}, runs ${sum.runs}, crashes ${sum.crashes}, never reached ${sum.missed}`,
+    `uncertain ${sum.uncertain}, lost ${sum.lost}, doubled ${sum.doubled}, collapsed ${sum.skipped}`,
+    `worst delay of a step after its due instant or the restart ${sum.worstDelayMs} ms`,
+  ].join('; ');
+}
+
+function begin(calls: number): Totals {
+  const nothing = { uncertain: 0, lost: 0, doubled: 0, skipped: 0, worstDelayMs: 0 };
+  return { calls, runs: 0, crashes: 0, missed: 0, ...nothing, faults: [] };
+}
+
+function add(totals: Totals, verdict: Verdict, name: string): void {
+  for (const key of ['uncertain', 'lost', 'doubled', 'skipped'] as const) totals[key] += verdict[key];
+  totals.worstDelayMs = Math.max(totals.worstDelayMs, verdict.worstDelayMs);
+  for (const fault of verdict.faults) totals.faults.push(`${name}: ${fault}`);
+}
+
+/** The call is that of the undisturbed run: in another one the n-th may be a neighbour of it. */
+function describe(moment: Moment, calls: readonly Call[]): string {
+  const call = calls[moment.n - 1];
+  return `${nameOf(moment)}${call === undefined ? '' : ` (${call.name} ${call.target})`}`;
+}
+
+function parseCalls(text: string): readonly Call[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [n, name = '', target = ''] = line.split('\t');
+      return { n: Number(n), name, target: target.replace(/^.*\/agent\//, '') };
+    });
+}
