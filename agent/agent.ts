@@ -17,6 +17,7 @@ import { initialState, outlivesBoot, partsOf, restoreState, type State } from '.
 import { tellChanges } from './lifetime/tell.ts';
 import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
+import { mountPoints } from './mount-points.ts';
 import { deliver } from './payloads/delivery.ts';
 import { findGone } from './payloads/liveness.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
@@ -76,6 +77,7 @@ export function startAgent(options: AgentOptions): Agent {
   const files = openFilePublisher({
     dir: config.runtimeDir,
     shutdownTimeFile: config.publish.shutdownTimeFile,
+    covered: () => coveredBy(mountPoints(root), config.runtimeDir),
     nowMs: () => clock.now().wall,
     onError(code, detail) {
       metrics.count('mjf_publish_errors_total');
@@ -125,7 +127,7 @@ export function startAgent(options: AgentOptions): Agent {
     const writes = result.effects.filter((effect) => effect.type === 'persist');
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
-    if (publication !== before) files.publish(publication);
+    if (publication !== before && !files.publish(publication)) finishFiles();
     const signals = result.effects.filter((effect) => effect.type === 'signal');
     if (signals.length > 0) {
       const results = deliver(signals, {
@@ -148,6 +150,16 @@ export function startAgent(options: AgentOptions): Agent {
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
   }
 
+  /**
+   * The rest of a publication that was over its bound, once the signals are out. Without this it would wait for the next
+   * change of the truth. What cannot be written at all waits for the tick.
+   */
+  function finishFiles(): void {
+    setImmediate(() => {
+      if (!stopping && files.broken() === null && !files.flush()) finishFiles();
+    });
+  }
+
   function tell(effect: Effect): void {
     if (effect.type === 'poll_soon') drivers.get(effect.source)?.pollSoon(effect.inMs);
     if (effect.type !== 'log') return;
@@ -162,7 +174,13 @@ export function startAgent(options: AgentOptions): Agent {
   function onTick(now: Instant): void {
     const specs = Object.values(beat.state().payloads).map((record) => record.spec);
     if (specs.length > 0) lookAfter(specs);
-    if (files.broken() !== null) files.flush();
+    if (publication !== null && files.moved()) {
+      log.warn(
+        { event: 'output_covered' },
+        'a mount has come over the published directories, or gone: publishing beside it, under own/',
+      );
+      files.publish(publication);
+    } else if (files.broken() !== null) files.flush();
     if (now.mono - touchedMono >= TOUCH_MS) {
       touchedMono = now.mono;
       files.touch();
@@ -390,6 +408,11 @@ function readiness(
     ready: false,
     reason: `waiting for the first answer of ${[...silent].join(', ') || 'the sources'}`,
   };
+}
+
+/** A mount that followed our link from /etc lies on the output itself. */
+function coveredBy(mounts: ReadonlySet<string> | null, runtimeDir: string): ReadonlySet<string> {
+  return new Set(['machinefeatures', 'jobfeatures'].filter((name) => mounts?.has(path.join(runtimeDir, name))));
 }
 
 const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());

@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Logger } from 'pino';
+import { mountPoints } from './mount-points.ts';
 
 const NAMES = ['machinefeatures', 'jobfeatures'] as const;
 /** A test or a second agent must not touch the machine's /etc. */
@@ -27,10 +28,11 @@ export function linkEtc(options: {
 }): () => void {
   const { root, runtimeDir, log } = options;
   const made: string[] = [];
+  const mounts = mountPoints(root);
   if (options.enabled && runtimeDir === DEFAULT_RUNTIME_DIR) {
     for (const name of NAMES) {
-      // Asked of the mount table first: even an lstat of a mount point blocks when its server hangs.
-      if (mounted(root, `/etc/${name}`)) continue;
+      // Asked of the mount table first: even an lstat of a mount point blocks when its server hangs. No table, no touch.
+      if (mounts === null || mounts.has(`/etc/${name}`)) continue;
       const link = path.join(root, 'etc', name);
       try {
         if (ours(link, runtimeDir)) made.push(link);
@@ -62,18 +64,6 @@ function exists(file: string): boolean {
 function ours(link: string, runtimeDir: string): boolean {
   const status = fs.lstatSync(link, { throwIfNoEntry: false });
   return status?.isSymbolicLink() === true && fs.readlinkSync(link) === path.join(runtimeDir, path.basename(link));
-}
-
-function mounted(root: string, where: string): boolean {
-  try {
-    return fs
-      .readFileSync(path.join(root, 'proc/self/mountinfo'), 'utf8')
-      .split('\n')
-      .some((line) => line.split(' ')[4] === where);
-  } catch {
-    // Unknown is no permission to touch it.
-    return true;
-  }
 }
 
 /** Whether a mount is to come there: named in fstab or by a mount or automount unit. */

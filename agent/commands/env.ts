@@ -4,6 +4,7 @@ import path from 'node:path';
 import { EXIT } from '../exit-codes.ts';
 import { readBaseUrl } from './client.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
+import { featurePlaces } from './feature-places.ts';
 
 export const command = defineCommand({
   name: 'env',
@@ -22,21 +23,23 @@ JOBOUTPUTS is a URL in both cases and left out where the daemon has no HTTP inte
     // Neither unit files, nor --env-file, nor the shell line above agree on quoting, so there must be nothing to quote.
     if (!/^[\w./:@%+=,-]+$/.test(runtimeDir)) throw new UsageError('the runtime directory has characters to be quoted');
     const base = await readBaseUrl(runtimeDir);
-    const place = context.values.url ? base : runtimeDir;
-    if (place === undefined || !(await isDirectory(path.join(runtimeDir, 'machinefeatures')))) {
-      const what = place === undefined ? 'no HTTP interface' : 'nothing published';
+    if ((context.values.url && base === undefined) || !(await isFile(path.join(runtimeDir, 'lifetime.json')))) {
+      const what = context.values.url && base === undefined ? 'no HTTP interface' : 'nothing published';
       context.complain(`there is ${what} in ${runtimeDir}: does the daemon run?`);
       return EXIT.unavailable;
     }
+    const places = context.values.url
+      ? { machinefeatures: `${base}/machinefeatures`, jobfeatures: `${base}/jobfeatures` }
+      : featurePlaces(runtimeDir);
     const joboutputs = base === undefined ? '' : `JOBOUTPUTS=${base}/joboutputs\n`;
-    context.out(`MACHINEFEATURES=${place}/machinefeatures\nJOBFEATURES=${place}/jobfeatures\n${joboutputs}`);
+    context.out(`MACHINEFEATURES=${places.machinefeatures}\nJOBFEATURES=${places.jobfeatures}\n${joboutputs}`);
     return EXIT.ok;
   },
 });
 
-async function isDirectory(directory: string): Promise<boolean> {
+async function isFile(file: string): Promise<boolean> {
   try {
-    return (await stat(directory)).isDirectory();
+    return (await stat(file)).isFile();
   } catch {
     return false;
   }

@@ -20,6 +20,7 @@ import {
   runtimeDirOf,
   UsageError,
 } from './command.ts';
+import { featurePlaces } from './feature-places.ts';
 
 /** Whether the daemon lives is asked before the payload starts; it answers from the same machine. */
 const FIRST_ANSWER_MS = 2_000;
@@ -230,11 +231,14 @@ async function payloadEnvironment(
   const url = await readBaseUrl(runtimeDir);
   if (features === 'url' && url === undefined)
     context.complain('the daemon has no HTTP interface: the payload gets paths');
-  const base = features === 'url' && url !== undefined ? url : runtimeDir;
+  const places =
+    features === 'url' && url !== undefined
+      ? { machinefeatures: `${url}/machinefeatures`, jobfeatures: `${url}/jobfeatures` }
+      : featurePlaces(runtimeDir);
   return {
     ...context.env,
-    MACHINEFEATURES: `${base}/machinefeatures`,
-    JOBFEATURES: `${base}/jobfeatures`,
+    MACHINEFEATURES: places.machinefeatures,
+    JOBFEATURES: places.jobfeatures,
     ...(url !== undefined && { JOBOUTPUTS: `${url}/joboutputs` }),
   };
 }

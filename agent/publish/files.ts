@@ -18,6 +18,8 @@ export interface FilePublisher {
   publish(publication: Publication): boolean;
   /** Tries again what is left over. */
   flush(): boolean;
+  /** A mount has come over a part of the output, or gone: the publication must be written elsewhere. */
+  moved(): boolean;
   /** Sets the modification time of `lifetime.json`: a reader can tell a dead agent from a quiet one. */
   touch(): void;
   /** The last error's code, while there is one. */
@@ -28,10 +30,20 @@ export interface FilePublisherOptions {
   readonly dir: string;
   /** For the reader that looks at `/run/shutdown_time` (`[publish] shutdown_time_file`). */
   readonly shutdownTimeFile: string | null;
+  /**
+   * Which of `machinefeatures` and `jobfeatures` somebody has mounted over. They are not touched, since the mount may hang;
+   * we publish beside it, under `own/` (SYSTEMS.md, "systemd"). Default: none.
+   */
+  readonly covered?: () => ReadonlySet<string>;
   onError(code: string, detail: string): void;
   onRecovery(): void;
   nowMs(): number;
 }
+
+const NONE: ReadonlySet<string> = new Set();
+/** Where features are published that have lost their own place. */
+export const BESIDE = 'own';
+const FOLDERS = ['machinefeatures', 'jobfeatures'] as const;
 
 /** Why the runtime directory cannot be used; the message is for people. */
 export class RuntimeDirError extends Error {}
@@ -43,8 +55,9 @@ export class RuntimeDirError extends Error {}
  */
 export function openFilePublisher(options: FilePublisherOptions): FilePublisher {
   const { dir } = options;
-  prepare(dir);
-  const shown = readBack(dir, options.shutdownTimeFile);
+  let covered = options.covered?.() ?? NONE;
+  prepare(dir, covered);
+  const shown = readBack(dir, options.shutdownTimeFile, covered);
   const left = new Map<string, Buffer | null>();
   let error: string | null = null;
 
@@ -71,17 +84,24 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
   }
 
   function publish(publication: Publication): boolean {
-    const wanted = filesOf(publication, options.shutdownTimeFile);
+    covered = options.covered?.() ?? NONE;
+    // What lies below a mount is out of reach, and must not be touched.
+    for (const file of shown.keys()) if (covered.has(file.slice(0, file.indexOf('/')))) shown.delete(file);
+    const wanted = filesOf(publication, options.shutdownTimeFile, covered);
     // Whatever was left over from before is overtaken by this publication.
     left.clear();
-    for (const [file, content] of wanted) if (!shown.get(file)?.equals(content)) left.set(file, content);
     for (const file of shown.keys()) if (!wanted.has(file)) left.set(file, null);
+    for (const [file, content] of wanted) if (!shown.get(file)?.equals(content)) left.set(file, content);
     return flush();
   }
 
   return {
     publish,
     flush,
+    moved() {
+      const now = options.covered?.() ?? NONE;
+      return now.size !== covered.size || [...now].some((name) => !covered.has(name));
+    },
     broken: () => error,
     touch() {
       try {
@@ -102,15 +122,19 @@ const TEMPORARY = '.tmp';
 
 /**
  * In this order they are written: the details first, the summary last, so that who sees a new `lifetime.json` finds the
- * keys it tells of.
+ * keys it tells of, and no others.
  */
-function filesOf(publication: Publication, shutdownTimeFile: string | null): Map<string, Buffer> {
+function filesOf(
+  publication: Publication,
+  shutdownTimeFile: string | null,
+  covered: ReadonlySet<string>,
+): Map<string, Buffer> {
   const files = new Map<string, Buffer>();
   const put = (folder: string, values: Readonly<Record<string, string>>): void => {
     for (const [key, value] of Object.entries(values)) files.set(`${folder}/${key}`, Buffer.from(`${value}\n`));
   };
-  put('machinefeatures', publication.machine);
-  put('jobfeatures', publication.job);
+  put(placeOf('machinefeatures', covered), publication.machine);
+  put(placeOf('jobfeatures', covered), publication.job);
   for (const [token, view] of Object.entries(publication.views)) {
     put(`views/${token}/machinefeatures`, publication.machine);
     put(`views/${token}/jobfeatures`, view.job);
@@ -121,7 +145,10 @@ function filesOf(publication: Publication, shutdownTimeFile: string | null): Map
   return files;
 }
 
-function prepare(dir: string): void {
+const placeOf = (name: string, covered: ReadonlySet<string>): string =>
+  covered.has(name) ? `${BESIDE}/${name}` : name;
+
+function prepare(dir: string, covered: ReadonlySet<string>): void {
   try {
     makeDir(dir, 0o755);
     const status = fs.lstatSync(dir);
@@ -137,12 +164,15 @@ function prepare(dir: string): void {
       ['views', 0o711],
       [TEMPORARY, 0o700],
     ] as const) {
+      if (covered.has(name)) continue;
       makeDir(path.join(dir, name), mode);
       // mkdir is subject to the umask of whoever started us; readers of another user must get in.
       fs.chmodSync(path.join(dir, name), mode);
     }
     for (const leftover of fs.readdirSync(path.join(dir, TEMPORARY)))
       fs.rmSync(path.join(dir, TEMPORARY, leftover), { recursive: true, force: true });
+    // Killed between the last file of a view and its directories, a former run left these; no file tells of them any more.
+    for (const token of list(path.join(dir, 'views'))) removeEmptyView(path.join(dir, 'views', token));
   } catch (cause) {
     if (cause instanceof RuntimeDirError) throw cause;
     throw new RuntimeDirError(`cannot use ${dir} as runtime directory: ${(cause as Error).message}`, { cause });
@@ -150,9 +180,9 @@ function prepare(dir: string): void {
 }
 
 /** What a former run left, so that only differences are written and what is no longer true goes away. */
-function readBack(dir: string, shutdownTimeFile: string | null): Map<string, Buffer> {
+function readBack(dir: string, shutdownTimeFile: string | null, covered: ReadonlySet<string>): Map<string, Buffer> {
   const shown = new Map<string, Buffer>();
-  const folders = ['machinefeatures', 'jobfeatures'];
+  const folders = FOLDERS.flatMap((name) => (covered.has(name) ? [`${BESIDE}/${name}`] : [name, `${BESIDE}/${name}`]));
   for (const token of list(path.join(dir, 'views')))
     folders.push(`views/${token}/machinefeatures`, `views/${token}/jobfeatures`);
   for (const folder of folders) {
@@ -210,8 +240,8 @@ function replace(dir: string, file: string, content: Buffer): void {
 function remove(dir: string, file: string): void {
   const target = path.resolve(dir, file);
   fs.rmSync(target, { recursive: true, force: true });
-  if (file.startsWith('views/')) {
-    // The last file of a view takes the view with it.
+  if (file.startsWith('views/') || file.startsWith(`${BESIDE}/`)) {
+    // The last file of a view takes the view with it, and the last one beside a mount that is gone.
     for (const folder of [path.dirname(target), path.dirname(path.dirname(target))]) {
       try {
         fs.rmdirSync(folder);

@@ -7,7 +7,7 @@ import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
 import type { Answer, Side } from '../lifetime/types.ts';
 import { createReaders } from './directory/child.ts';
-import { fsTypeAt, isLocalType, mountTableReader, ownOutputPaths, safeResolve } from './directory/mounts.ts';
+import { fsTypeAt, isLocalType, mountAt, mountTableReader, ownOutputPaths, safeResolve } from './directory/mounts.ts';
 import { HUNG_AFTER_MS, START_TIMEOUT_MS } from './directory/reader-process.ts';
 import { type DirectoryReading, readDirectory } from './directory/scan.ts';
 import { createSide, type SideOutcome } from './directory/side.ts';
@@ -162,7 +162,10 @@ function candidatesOf(
     const resolved = safeResolve(variable, { table, ownOutput: ownOutputPaths(environment.runtimeDir, table) });
     if (resolved.kind !== 'own_output') return [variable];
   }
-  return [path.join(environment.root, 'etc', name), path.join(environment.root, 'run/mjf-host', name)];
+  const places = [path.join(environment.root, 'etc', name), path.join(environment.root, 'run/mjf-host', name)];
+  // A mount that followed a link of ours: we publish beside it (SYSTEMS.md, "systemd").
+  const output = path.join(environment.runtimeDir, name);
+  return mountAt(output, mounts())?.mountPoint === output ? [...places, output] : places;
 }
 
 function combine(

@@ -7,8 +7,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Call } from './crash-walk/walk.ts';
 import type { Moment } from './crash-walk/plan.ts';
+import type { Call } from './crash-walk/walk.ts';
 import { report, walk } from './crash-walk/walk.ts';
 
 const AT_ONCE = 4;

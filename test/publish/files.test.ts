@@ -184,6 +184,33 @@ describe('publish/files', () => {
     assert.throws(open, (error: unknown) => error instanceof RuntimeDirError && /not a directory/.test(error.message));
   });
 
+  test('SYSTEMS a host that mounted over our output: published beside it, the mount never touched, and back when it is gone', () => {
+    const covered = new Set<string>();
+    const files = openFilePublisher({
+      dir,
+      shutdownTimeFile: null,
+      covered: () => new Set(covered),
+      nowMs: () => now,
+      onError: (code) => errors.push(code),
+      onRecovery: () => {},
+    });
+    files.publish(publication({ hs06: '10' }, { job_id: 'a' }));
+    covered.add('machinefeatures');
+    // What a host's share holds there, as the mount shows it.
+    fs.writeFileSync(path.join(dir, 'machinefeatures/hs06'), 'the host wrote this\n');
+    assert.equal(files.moved(), true);
+    files.publish(publication({ hs06: '11' }, { job_id: 'a' }));
+    assert.equal(files.moved(), false);
+    assert.equal(text('machinefeatures/hs06'), 'the host wrote this\n');
+    assert.equal(text('own/machinefeatures/hs06'), '11\n');
+    assert.equal(text('jobfeatures/job_id'), 'a\n');
+    covered.clear();
+    files.publish(publication({ hs06: '11' }, { job_id: 'a' }));
+    assert.equal(text('machinefeatures/hs06'), '11\n');
+    assert.equal(fs.existsSync(path.join(dir, 'own')), false);
+    assert.deepEqual(errors, []);
+  });
+
   test('unchanged truth is the very same publication: no event, no new tag', () => {
     const first = publication({ hs06: '10' });
     assert.equal(publication({ hs06: '10' }, {}, first), first);

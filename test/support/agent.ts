@@ -2,7 +2,7 @@
  * The built program as a daemon, for tests that judge it from outside: started in directories of its own, awaited by what
  * it logs and publishes, and surely ended. Nothing of the tests' own environment reaches it.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
@@ -15,7 +15,9 @@ export const PROGRAM = path.resolve(path.dirname(fileURLToPath(import.meta.url))
 /** Far beyond anything that is waited for, so that only what never comes runs into it. */
 const WAIT_MS = 25_000;
 /** One hanging GET; the loop around it asks again. */
-const HANG_SECS = 20;
+const HANG_SECS = 5;
+/** Nobody's: one below `nobody`, whom the daemon refuses as a caller. */
+const PLAIN_UID = 65_533;
 
 export type Side = 'machine' | 'job';
 export const FOLDERS = { machine: 'machinefeatures', job: 'jobfeatures' } as const;
@@ -82,7 +84,10 @@ export interface RequestOptions {
 export interface HostDirectories {
   readonly machine: string;
   readonly job: string;
+  /** The value and a line feed. */
   set(side: Side, key: string, value: string | number): void;
+  /** Exactly these bytes, also in place of something that is no file. */
+  write(side: Side, key: string, content: string | Buffer): void;
   remove(side: Side, key: string): void;
 }
 
@@ -143,6 +148,8 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
   const hostDirs = hostDirectories(at('host'), options);
   const configFile = at('config.toml');
   fs.writeFileSync(configFile, options.config ?? '');
+  // Where the tests run as root, the program may lie where nobody else can read.
+  const program = options.uid === undefined ? PROGRAM : at('mjf-agent.cjs');
   if (options.uid !== undefined) giveTo(dir, options.uid);
   const { channels = ['--machinefeatures', hostDirs.machine, '--jobfeatures', hostDirs.job] } = options;
   const listen = options.listen ?? '127.0.0.1:0';
@@ -161,7 +168,7 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
 
   function spawnAgent(): { readonly child: ChildProcess; readonly ended: Promise<Ended>; isOver(): boolean } {
     let over = false;
-    const child = spawn(process.execPath, [PROGRAM, 'run', ...places, ...channels], {
+    const child = spawn(process.execPath, [program, 'run', ...places, ...channels], {
       cwd: '/',
       env: { PATH: process.env['PATH'], ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -330,6 +337,16 @@ export async function httpValue(agent: TestAgent, target: string): Promise<strin
   return body.toString();
 }
 
+/** A user to whom file permissions apply: ourselves, or another one where we are root; else why there is none. */
+export function plainUser(): { readonly uid: number; readonly own: boolean } | { readonly reason: string } {
+  const own = process.getuid?.() ?? 0;
+  if (own !== 0) return { uid: own, own: true };
+  const probe = spawnSync(process.execPath, ['-e', '0'], { uid: PLAIN_UID, gid: PLAIN_UID, cwd: '/' });
+  return probe.status === 0
+    ? { uid: PLAIN_UID, own: false }
+    : { reason: `${process.execPath} cannot be run by uid ${PLAIN_UID}` };
+}
+
 /** Whole UNIX seconds, `ahead` seconds from now. */
 export const inSecs = (ahead: number): number => Math.ceil(Date.now() / 1000) + ahead;
 
@@ -337,10 +354,14 @@ function hostDirectories(root: string, { machine = {}, job = {} }: AgentOptions)
   const dirs = { machine: path.join(root, FOLDERS.machine), job: path.join(root, FOLDERS.job) };
   const host: HostDirectories = {
     ...dirs,
-    set(side, key, value) {
+    set: (side, key, value) => host.write(side, key, `${value}\n`),
+    write(side, key, content) {
       const born = path.join(root, `${side}.${key}`);
-      fs.writeFileSync(born, `${value}\n`);
-      fs.renameSync(born, path.join(dirs[side], key));
+      const file = path.join(dirs[side], key);
+      fs.writeFileSync(born, content);
+      // A directory is the one thing that a rename does not replace.
+      if (fs.lstatSync(file, { throwIfNoEntry: false })?.isDirectory()) fs.rmdirSync(file);
+      fs.renameSync(born, file);
     },
     remove: (side, key) => fs.rmSync(path.join(dirs[side], key), { recursive: true, force: true }),
   };
@@ -357,6 +378,7 @@ function hostDirectories(root: string, { machine = {}, job = {} }: AgentOptions)
 function giveTo(dir: string, uid: number): void {
   // The host's files stay the host's.
   fs.chmodSync(dir, 0o755);
+  fs.copyFileSync(PROGRAM, path.join(dir, 'mjf-agent.cjs'));
   for (const name of ['run', 'run-state', 'state']) {
     fs.mkdirSync(path.join(dir, name));
     fs.chownSync(path.join(dir, name), uid, uid);

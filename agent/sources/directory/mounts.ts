@@ -180,7 +180,9 @@ export function ownOutputPaths(runtimeDir: string, table: MountTable): readonly 
 
 function ownOr(options: ResolveOptions, resolved: Exclude<Resolved, { kind: 'error' | 'own_output' }>): Resolved {
   const at = resolved.kind === 'local' ? resolved.realPath : resolved.path;
-  const own = options.ownOutput.some((dir) => at === dir || at.startsWith(`${dir}/`));
+  const mount = mountAt(at, options.table)?.mountPoint ?? '/';
+  // A host's mount that followed a link of ours onto the output directory covers our output: it is the host's.
+  const own = options.ownOutput.some((dir) => (at === dir || at.startsWith(`${dir}/`)) && !mount.startsWith(`${dir}/`));
   return own ? { kind: 'own_output', path: at } : resolved;
 }
 

@@ -105,6 +105,8 @@ function ownIdentities(ownOutput: readonly string[], table: MountTable): Readonl
   const identities = new Set<string>();
   for (const dir of ownOutput) {
     for (const own of [dir, path.join(dir, 'machinefeatures'), path.join(dir, 'jobfeatures')]) {
+      // Mounted over: what is seen there is the host's.
+      if (own !== dir && mountAt(own, table)?.mountPoint === own) continue;
       const resolved = safeResolve(own, { table, ownOutput: [] });
       if (resolved.kind !== 'local') continue;
       // Without throwing: the runtime directory may vanish, which says nothing of the host's directory.

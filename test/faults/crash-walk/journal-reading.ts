@@ -38,13 +38,14 @@ export function readJournal(dir: string): JournalSays {
     if (put === 'source/directory') knowsDeadline = v?.keys?.machine['shutdowntime'] !== undefined;
     if (put?.startsWith('payload/') !== true) continue;
     const id = put.slice('payload/'.length);
-    for (const key of [...steps.keys()]) if (key.startsWith(`${id} `)) steps.delete(key);
     if (v === null || v === undefined) {
+      // Gone; what was done to it stays true.
       payloads.delete(id);
-    } else {
-      payloads.add(id);
-      for (const { step, state } of v.episode?.marks ?? []) steps.set(stepKey(id, step.signal), state);
+      continue;
     }
+    payloads.add(id);
+    for (const key of [...steps.keys()]) if (key.startsWith(`${id} `)) steps.delete(key);
+    for (const { step, state } of v.episode?.marks ?? []) steps.set(stepKey(id, step.signal), state);
   }
   return { steps, payloads, knowsDeadline };
 }

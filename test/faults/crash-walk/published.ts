@@ -91,7 +91,8 @@ function readDocument(file: string, deadline: number | null, faults: string[]) {
 
 function checkUrl(file: string, faults: string[]): void {
   const text = read(file);
-  if (text !== undefined && !/^http:\/\/127\.0\.0\.1:\d+\n$/.test(text)) faults.push(`url holds ${JSON.stringify(text)}`);
+  if (text !== undefined && !/^http:\/\/127\.0\.0\.1:\d+\n$/.test(text))
+    faults.push(`url holds ${JSON.stringify(text)}`);
 }
 
 function list(dir: string): readonly string[] {

@@ -112,7 +112,7 @@ async function play({ program, listen, shim }: StoryOptions, dir: string, t: End
     void entry.payload.dead.then(() => {
       entry.alive = false;
     });
-    entry.id = await until('registration', () => register(places, entry.payload));
+    entry.id = await until(() => `registration of ${entry.payload.plan.name}`, () => register(places, entry.payload));
   }
   deadlineMs = Math.ceil((Date.now() + ANNOUNCED_AHEAD_MS) / 1000) * 1000;
   announce(places, deadlineMs / 1000);
@@ -144,11 +144,15 @@ async function stopAgent(
   current: () => AgentProcess,
 ): Promise<{ readonly settled: Published; readonly uncertainMetric: number }> {
   for (;;) {
-    const settled = await until('both payloads to be gone', async () => {
-      const now = inspect(places.runtime, deadline());
-      return now.living === 0 && now.ended === PAYLOADS.length && now.views.length === 0 ? now : null;
-    });
-    const uncertainMetric = await until('metrics', async () => {
+    let now = inspect(places.runtime, deadline());
+    const settled = await until(
+      () => `both payloads to be gone, but ${now.living} live, ${now.ended} have ended, views are left: ${now.views}`,
+      async () => {
+        now = inspect(places.runtime, deadline());
+        return now.living === 0 && now.ended === PAYLOADS.length && now.views.length === 0 ? now : null;
+      },
+    );
+    const uncertainMetric = await until(() => 'metrics', async () => {
       const answer = await ask(places, { channel: 'agent', method: 'GET', path: '/metrics' });
       if (answer === null) return null;
       return Number(/^mjf_steps_uncertain_total (\d+)$/m.exec(answer.body.toString())?.[1] ?? 0);
@@ -216,12 +220,12 @@ function startLooking(runtime: string, deadline: () => number | null) {
   return { stop: () => clearInterval(timer), faults: () => [...faults] };
 }
 
-async function until<T>(what: string, attempt: () => Promise<T | null>): Promise<T> {
+async function until<T>(what: () => string, attempt: () => Promise<T | null>): Promise<T> {
   const giveUpMs = Date.now() + WAIT_MS;
   for (;;) {
     const result = await attempt();
     if (result !== null) return result;
-    if (Date.now() > giveUpMs) throw new Error(`waited ${WAIT_MS} ms for ${what} in vain`);
+    if (Date.now() > giveUpMs) throw new Error(`waited ${WAIT_MS} ms for ${what()} in vain`);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }

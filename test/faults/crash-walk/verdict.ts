@@ -51,7 +51,8 @@ function judgeCrash({ crash }: Played): string[] {
   if (crash === null) return [];
   const { journal, published, registered } = crash;
   const faults = published.faults.map((fault) => `after the crash: ${fault}`);
-  if (published.showsDeadline && !journal.knowsDeadline) faults.push('a deadline was published before it was journalled');
+  if (published.showsDeadline && !journal.knowsDeadline)
+    faults.push('a deadline was published before it was journalled');
   for (const id of registered)
     if (!journal.payloads.has(id)) faults.push(`payload ${id} was registered and the journal does not know it`);
   return faults;
@@ -152,8 +153,6 @@ function judgeKill(
   const configuredMs = deadlineMs - killAt;
   if (end.atMs < configuredMs) fault(`SIGKILL came ${configuredMs - end.atMs} ms too early`);
   const dueMs =
-    windowMs <= 0
-      ? term.atMs + AFTER_DEADLINE_MS
-      : Math.max(configuredMs, term.atMs + SHORT_WINDOW_SHARE * windowMs);
+    windowMs <= 0 ? term.atMs + AFTER_DEADLINE_MS : Math.max(configuredMs, term.atMs + SHORT_WINDOW_SHARE * windowMs);
   delayed(dueMs, end.atMs);
 }

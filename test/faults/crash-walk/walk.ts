@@ -8,7 +8,8 @@ import { playStory } from './story.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 /** The built agent; another one can be put on trial. */
-const PROGRAM = process.env['MJF_WALK_PROGRAM'] ?? fileURLToPath(new URL('../../../dist/mjf-agent.cjs', import.meta.url));
+const PROGRAM =
+  process.env['MJF_WALK_PROGRAM'] ?? fileURLToPath(new URL('../../../dist/mjf-agent.cjs', import.meta.url));
 
 export interface Call {
   readonly n: number;
@@ -29,6 +30,8 @@ export interface Totals {
   doubled: number;
   skipped: number;
   worstDelayMs: number;
+  /** The run that had it. */
+  worstDelayAt: string;
   /** Each with the moment at which the agent died. */
   readonly faults: string[];
 }
@@ -86,18 +89,21 @@ export function report({ calls, ...sum }: Totals): string {
   return [
     `N = ${calls}, runs ${sum.runs}, crashes ${sum.crashes}, never reached ${sum.missed}`,
     `uncertain ${sum.uncertain}, lost ${sum.lost}, doubled ${sum.doubled}, collapsed ${sum.skipped}`,
-    `worst delay of a step after its due instant or the restart ${sum.worstDelayMs} ms`,
+    `worst delay of a step after its due instant or the restart ${sum.worstDelayMs} ms (${sum.worstDelayAt})`,
   ].join('; ');
 }
 
 function begin(calls: number): Totals {
-  const nothing = { uncertain: 0, lost: 0, doubled: 0, skipped: 0, worstDelayMs: 0 };
+  const nothing = { uncertain: 0, lost: 0, doubled: 0, skipped: 0, worstDelayMs: 0, worstDelayAt: '' };
   return { calls, runs: 0, crashes: 0, missed: 0, ...nothing, faults: [] };
 }
 
 function add(totals: Totals, verdict: Verdict, name: string): void {
   for (const key of ['uncertain', 'lost', 'doubled', 'skipped'] as const) totals[key] += verdict[key];
-  totals.worstDelayMs = Math.max(totals.worstDelayMs, verdict.worstDelayMs);
+  if (verdict.worstDelayMs > totals.worstDelayMs) {
+    totals.worstDelayMs = verdict.worstDelayMs;
+    totals.worstDelayAt = name;
+  }
   for (const fault of verdict.faults) totals.faults.push(`${name}: ${fault}`);
 }
 
