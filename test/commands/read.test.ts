@@ -170,7 +170,7 @@ test('a daemon that is not well (503) is exit code 69, with its reason', async (
 test('env names the directories, and with --url the URLs; JOBOUTPUTS is a URL in both', async () => {
   const daemon = await fakeDaemon(() => ({ status: 404, body: '' }));
   try {
-    fs.mkdirSync(path.join(daemon.runtimeDir, 'machinefeatures'));
+    fs.writeFileSync(path.join(daemon.runtimeDir, 'lifetime.json'), '{}\n');
     assert.equal(
       (await run(['env'], daemon.env)).out,
       `MACHINEFEATURES=${daemon.runtimeDir}/machinefeatures\nJOBFEATURES=${daemon.runtimeDir}/jobfeatures\nJOBOUTPUTS=${daemon.url}/joboutputs\n`,
@@ -182,6 +182,10 @@ test('env names the directories, and with --url the URLs; JOBOUTPUTS is a URL in
     fs.rmSync(path.join(daemon.runtimeDir, 'url'));
     const without = await run(['env'], daemon.env);
     assert.deepEqual([without.code, without.out.includes('JOBOUTPUTS')], [0, false]);
+    // A host's mount covers the machine's directory: the daemon publishes beside it, and that is named.
+    fs.mkdirSync(path.join(daemon.runtimeDir, 'own/machinefeatures'), { recursive: true });
+    const beside = `MACHINEFEATURES=${daemon.runtimeDir}/own/machinefeatures\nJOBFEATURES=${daemon.runtimeDir}/jobfeatures\n`;
+    assert.equal((await run(['env'], daemon.env)).out, beside);
     // A foreign address in the file is not believed.
     fs.writeFileSync(path.join(daemon.runtimeDir, 'url'), 'http://192.0.2.1:80\n');
     assert.equal((await run(['env', '--url'], daemon.env)).code, 69);
