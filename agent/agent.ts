@@ -18,6 +18,7 @@ import { tellChanges } from './lifetime/tell.ts';
 import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
 import { mountPoints } from './mount-points.ts';
+import { withoutOwnEndpoints } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
 import { findGone } from './payloads/liveness.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
@@ -25,6 +26,7 @@ import { openFilePublisher } from './publish/files.ts';
 import type { HttpServer } from './publish/http/server.ts';
 import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
+import { shutdownTimeFile } from './publish/shutdown-time.ts';
 import { openJobOutputs } from './report/joboutputs.ts';
 import { createSources } from './sources/create.ts';
 import { type Driver, startDriver } from './sources/driver.ts';
@@ -73,18 +75,18 @@ export function startAgent(options: AgentOptions): Agent {
   const identity = readMachineIdentity(root, env);
   const started = clock.now();
   const bootWallMs = identity.bootWallMs(started.wall);
-  const release = claim(config.journalDir);
+  const releases = [claim(config.runtimeDir, 0o755), claim(config.journalDir, 0o700)];
   const files = openFilePublisher({
     dir: config.runtimeDir,
-    shutdownTimeFile: config.publish.shutdownTimeFile,
     covered: () => coveredBy(mountPoints(root), config.runtimeDir),
-    nowMs: () => clock.now().wall,
+    now: () => clock.now(),
     onError(code, detail) {
       metrics.count('mjf_publish_errors_total');
       log.error({ event: 'publish_failed', code }, detail);
     },
     onRecovery: () => log.info({ event: 'publish_recovered' }, 'the published files are complete again'),
   });
+  const showShutdownTime = shutdownTimeFile(config.publish.shutdownTimeFile, log);
   const memory = openMemory(options, identity, started, bootWallMs, () => metrics.count('mjf_journal_errors_total'));
   const { journal } = memory;
 
@@ -128,6 +130,7 @@ export function startAgent(options: AgentOptions): Agent {
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
     if (publication !== before && !files.publish(publication)) finishFiles();
+    if (publication !== before) showShutdownTime(publication.machine['shutdowntime']);
     const signals = result.effects.filter((effect) => effect.type === 'signal');
     if (signals.length > 0) {
       const results = deliver(signals, {
@@ -195,15 +198,18 @@ export function startAgent(options: AgentOptions): Agent {
   }
 
   function startSources(): void {
+    const channels = withoutOwnEndpoints({ config, env }, ownPorts);
+    for (const from of channels.dropped)
+      log.info({ event: 'own_output', from }, `${from} names the agent itself, which is no source`);
     const environment = {
       root,
       runtimeDir: config.runtimeDir,
-      env,
+      env: channels.env,
       log,
       firstBootMs: memory.firstBootMs,
       self: options.self,
     };
-    const sources = createSources(config, environment);
+    const sources = createSources(channels.config, environment);
     for (const driver of drivers.values()) driver.stop();
     drivers.clear();
     for (const source of sources) {
@@ -303,8 +309,9 @@ export function startAgent(options: AgentOptions): Agent {
       await Promise.all([settled, listening]);
     },
     reconfigure(next) {
-      for (const key of ['runtimeDir', 'stateDir', 'journalDir', 'listen'] as const) {
-        if (JSON.stringify(next[key]) !== JSON.stringify(config[key]))
+      const fixed = fixedAtStart(config);
+      for (const [key, value] of Object.entries(fixedAtStart(next))) {
+        if (JSON.stringify(value) !== JSON.stringify(fixed[key]))
           log.warn({ event: 'restart_needed', key }, `${key} changed: it takes effect at the next start`);
       }
       config = {
@@ -327,10 +334,23 @@ export function startAgent(options: AgentOptions): Agent {
       ]);
       journal.close();
       unlink();
-      release();
+      for (const release of releases) release();
     },
   };
 }
+
+/** What is opened once, by the names of the configuration. */
+const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
+  runtime_dir: config.runtimeDir,
+  state_dir: config.stateDir,
+  journal_dir: config.journalDir,
+  listen: config.listen,
+  admin_group: config.adminGroup,
+  'publish.shutdown_time_file': config.publish.shutdownTimeFile,
+  'publish.link_etc': config.publish.linkEtc,
+  report: config.report,
+  log: config.log,
+});
 
 const unreachable = (): never => {
   throw new Error('nothing is published before the first step of the heart');

@@ -101,7 +101,11 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       ((wake.wall !== null && now.wall >= wake.wall) || (wake.mono !== null && now.mono >= wake.mono))
     )
       submit({ type: 'tick' });
-    options.onTick?.(now);
+    try {
+      options.onTick?.(now);
+    } catch (error) {
+      options.onError(error, { type: 'tick' });
+    }
     arm();
   }
 

@@ -2,9 +2,11 @@
  * How the commands speak with the daemon: plain node:http over its sockets, or over loopback TCP where the daemon must see
  * who calls (SYSTEMS.md, "Who is calling"). Each request is bounded in time and size and never throws.
  */
+import fs from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
+import { listenerIsOf } from '../listener-owner.ts';
 
 /** `agent` = agent.sock, anyone, read-only; `admin` = admin.sock, operator; `tcp` = the URL in `url`, for writes of users. */
 export type Channel = 'agent' | 'admin' | 'tcp';
@@ -71,6 +73,10 @@ async function findPlace(
   }
   const url = new URL(base);
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const owner = fs.statSync(runtimeDir, { throwIfNoEntry: false })?.uid;
+  if (owner !== undefined && !listenerIsOf(owner, host, Number(url.port || 80))) {
+    return { unreachable: `the daemon does not run: nobody of its own answers at ${base}`, code: 'ECONNREFUSED' };
+  }
   return { target: { host, port: url.port || 80, headers: { host: url.host } }, name: base };
 }
 

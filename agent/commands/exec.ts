@@ -138,7 +138,8 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
     return NOT_EXECUTABLE;
   }
 
-  const policy = policyOf(loaded.config);
+  /** What counts where the payload states nothing itself: the configuration's until the daemon has spoken, then its last word. */
+  let policy = policyOf(loaded.config);
   const fallback = ownSources({
     config: loaded.config,
     env: context.env,
@@ -172,12 +173,12 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
       }),
     },
     onPlan(plan) {
-      const stated = {
+      policy = {
         ...policy,
         ...(plan.graceMs !== null && { graceMs: plan.graceMs }),
         ...(plan.steps !== null && { steps: plan.steps }),
       };
-      supervision.configure(stated, [DAEMON_SOURCE, ...fallback.infos()]);
+      supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
       const reading =
         plan.deadlineMs === null ? ({ is: 'negative' } as const) : ({ is: 'present', value: noticeOf(plan) } as const);
       supervision.observe({

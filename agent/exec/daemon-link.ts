@@ -47,6 +47,7 @@ export function followDaemon(options: {
   let lostSince: number | null = performance.now();
   let reported: 'found' | 'lost' | null = null;
   let refused = false;
+  let sending: Promise<void> | null = null;
 
   function answered(): void {
     lostSince = null;
@@ -90,10 +91,11 @@ export function followDaemon(options: {
         id = null;
         continue;
       } else if (answer.status === 200) {
-        answered();
         etag = String(answer.headers['etag'] ?? '');
         const plan = id === null ? planOfLifetime(answer.body) : planOfRow(answer.body);
+        // Before `found` takes the other sources away: without any deadline for a moment, the payload would be stopped anew.
         if (plan !== null) options.onPlan(plan);
+        answered();
         await sendAcknowledgements();
         if (etag !== '') continue;
       } else {
@@ -117,6 +119,9 @@ export function followDaemon(options: {
     if (answer.status === 201) {
       id = text(parse(answer.body)['id']);
       log.debug({ event: 'registered', payload: id }, `registered with the daemon as ${id}`);
+    } else if (answer.status === 409 && answer.headers.location !== undefined) {
+      // It was registered by a request whose answer did not reach us.
+      id = decodeURIComponent(answer.headers.location.slice(answer.headers.location.lastIndexOf('/') + 1));
     } else if (answer.status === 403 || answer.status === 422 || answer.status === 400) {
       // It will not be otherwise next time. The deadline is read all the same; only a take-over is not to be had.
       refused = true;
@@ -127,9 +132,17 @@ export function followDaemon(options: {
     }
   }
 
-  async function sendAcknowledgements(): Promise<void> {
+  /** One at a time: two would both send the first report, and take it and the second off the list. */
+  function sendAcknowledgements(): Promise<void> {
+    sending ??= sendAll().finally(() => {
+      sending = null;
+    });
+    return sending;
+  }
+
+  async function sendAll(): Promise<void> {
     while (id !== null && unsent.length > 0) {
-      const results = unsent.map((report) => ({ ...report.step, outcome: report.outcome }));
+      const results = unsent.map(({ step, outcome, at }) => ({ ...step, outcome, at: at.wall / 1000 }));
       const answer = await request({
         channel: 'tcp',
         runtimeDir,
@@ -138,7 +151,8 @@ export function followDaemon(options: {
         body: { results },
         timeoutMs: ANSWER_BOUND_MS,
       });
-      if ('unreachable' in answer || answer.status >= 500) return;
+      // Sent again with the next plan. What it will never take (400, 409) is let go; forgotten (404), it registers us anew.
+      if ('unreachable' in answer || answer.status >= 500 || answer.status === 429 || answer.status === 404) return;
       unsent.splice(0, results.length);
     }
   }

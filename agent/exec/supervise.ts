@@ -97,12 +97,12 @@ export function supervise(options: SuperviseOptions): Supervision {
   beat.submit({ type: 'payload_registered', spec });
 
   /**
-   * The child is not reaped as long as we do not look: its pid and group are pinned, so the group can be signalled as one,
-   * also where members have changed their user meanwhile (`su`). Who left the group is looked for as the daemon would.
+   * The group as one, also where members have changed their user meanwhile (`su`): its number is nobody else's while the
+   * leader or a member lives. Who left the group is looked for as the daemon would, and first: once the leader is killed
+   * nothing shows any more whose children they were.
    */
   function signalPayload(to: string, step: StepResultReport['step']): StepResultReport {
     const at = clock.now();
-    const own = send(to === 'leader' ? leader.pid : -leader.pid, step.signal);
     const strays =
       to === 'all'
         ? deliver([{ type: 'signal', payload: spec, step, to: 'all' }], {
@@ -112,6 +112,7 @@ export function supervise(options: SuperviseOptions): Supervision {
             now: () => clock.now(),
           })
         : [];
+    const own = send(to === 'leader' ? leader.pid : -leader.pid, step.signal);
     const outcome = own || strays.some((report) => report.outcome === 'delivered') ? 'delivered' : 'no_process';
     return { id: spec.id, step, outcome, at };
   }

@@ -192,8 +192,8 @@ function issue(record: PayloadRecord, policy: Policy, deadlineMs: number, notice
   };
   const refOf = ({ index, signal }: PlannedStep): StepRef => ({ episode: number, index, signal });
 
-  const uncertain = planned.filter((step) => marks.get(step.index)?.state === 'repeat');
-  // A SIGKILL that was uncertain too waits for the next tick, as any other does.
+  // A SIGKILL that was uncertain too waits for its time and its own tick, as any other does.
+  const uncertain = planned.filter((step) => marks.get(step.index)?.state === 'repeat' && (!step.kill || isDue(step)));
   for (const step of uncertain.some((each) => !each.kill) ? uncertain.filter((each) => !each.kill) : uncertain) {
     const mark = marks.get(step.index);
     if (mark) send(step, { ...mark, state: 'issued', uncertain: true }, true);
@@ -229,8 +229,7 @@ function nextDue(record: PayloadRecord, policy: Policy, deadlineMs: number, now:
   const steps = running?.steps ?? orderedSteps(spec, policy);
   for (const step of planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, now.wall)) {
     const mark = marks.get(step.index);
-    if (mark?.state === 'repeat') mono = Math.min(mono ?? now.mono, now.mono);
-    if (mark !== undefined) continue;
+    if (mark !== undefined && mark.state !== 'repeat') continue;
     if (step.dueMono !== null) mono = Math.min(mono ?? step.dueMono, step.dueMono);
     else wall = Math.min(wall ?? step.dueMs, step.dueMs);
   }

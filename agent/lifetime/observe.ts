@@ -55,11 +55,13 @@ export function observe(
   const good = told.length === 0 || told.includes(true);
   const state = good ? 'ok' : 'failed';
   const error = good ? null : (Object.values(faults)[0] ?? null);
+  // Restored in this boot and well as before: a restart of the agent is no news, and the document is what it was.
+  const resumed = good && record.state === 'failed' && record.error === null && record.confirmed;
   const next: SourceRecord = {
     ...record,
     state,
     error,
-    sinceMs: record.state === state && record.error === error ? record.sinceMs : now.wall,
+    sinceMs: (record.state === state && record.error === error) || resumed ? record.sinceMs : now.wall,
     everGood: record.everGood || good,
     confirmed: record.confirmed || good,
     channels,
@@ -174,14 +176,14 @@ function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults:
   }
   // Maps: the ids are the host's, and `__proto__` is a fine id.
   const readings = new Map<string, Reading<StatedNotice>>(Object.entries(answer.notices.byId));
-  if (answer.notices.complete)
-    for (const id of Object.keys(before))
-      if (!readings.has(id)) readings.set(id, { is: 'absent' });
-      else
-        Object.assign(
-          faults,
-          unseenFaults(record, 'notice', (id) => readings.has(id)),
-        );
+  if (answer.notices.complete) {
+    for (const id of Object.keys(before)) if (!readings.has(id)) readings.set(id, { is: 'absent' });
+  } else {
+    Object.assign(
+      faults,
+      unseenFaults(record, 'notice', (id) => readings.has(id)),
+    );
+  }
   const after = new Map(Object.entries(before));
   for (const [id, reading] of readings) {
     const held = applyReading<KnownNotice>(after.get(id), reading, now, {

@@ -164,9 +164,7 @@ export function restoreState(
     const name = key.slice(key.indexOf('/') + 1);
     // The checksums vouch for the content; a part without the expected shape comes from another version and is left out.
     if (key.startsWith('source/') && hasShape<SourceRecord>(value, 'info', 'keys', 'notices')) {
-      sources[name] = sameBoot
-        ? { ...value, state: value.state === 'ok' ? 'failed' : value.state, error: null }
-        : ofAnotherBoot(value, bootWallMs);
+      sources[name] = sameBoot ? unheard(value) : ofAnotherBoot(value, bootWallMs);
     } else if (sameBoot && key.startsWith('payload/') && hasShape<PayloadRecord>(value, 'spec', 'delivery')) {
       payloads[name] = value;
     } else if (key === 'operator' && hasShape<OperatorRecord>(value, 'notices', 'ignored')) {
@@ -214,6 +212,10 @@ function forRepeat(record: PayloadRecord): PayloadRecord {
   );
   return { ...record, episode: { ...record.episode, marks } };
 }
+
+/** Not ok before it has answered again. Without an error, so that its first answer goes on where it was. */
+const unheard = (record: SourceRecord): SourceRecord =>
+  record.state === 'ok' ? { ...record, state: 'failed', error: null } : record;
 
 function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
   const forget = <T>(held: Held<T>): Held<T> => ({ ...held, misses: null, witnessed: false });

@@ -5,6 +5,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import type { Instant } from '../lifetime/types.ts';
 import { makeDir } from '../make-dir.ts';
 import type { Publication } from '../ports.ts';
 
@@ -28,8 +29,6 @@ export interface FilePublisher {
 
 export interface FilePublisherOptions {
   readonly dir: string;
-  /** For the reader that looks at `/run/shutdown_time` (`[publish] shutdown_time_file`). */
-  readonly shutdownTimeFile: string | null;
   /**
    * Which of `machinefeatures` and `jobfeatures` somebody has mounted over. They are not touched, since the mount may hang;
    * we publish beside it, under `own/` (SYSTEMS.md, "systemd"). Default: none.
@@ -37,7 +36,7 @@ export interface FilePublisherOptions {
   readonly covered?: () => ReadonlySet<string>;
   onError(code: string, detail: string): void;
   onRecovery(): void;
-  nowMs(): number;
+  now(): Instant;
 }
 
 const NONE: ReadonlySet<string> = new Set();
@@ -57,37 +56,39 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
   const { dir } = options;
   let covered = options.covered?.() ?? NONE;
   prepare(dir, covered);
-  const shown = readBack(dir, options.shutdownTimeFile, covered);
+  const shown = readBack(dir, covered);
   const left = new Map<string, Buffer | null>();
   let error: string | null = null;
 
   function flush(): boolean {
-    const begun = options.nowMs();
+    const begun = options.now().mono;
+    let failed: string | null = null;
     for (const [file, content] of left) {
-      if (options.nowMs() - begun > WRITE_BOUND_MS) return false;
+      if (options.now().mono - begun > WRITE_BOUND_MS) return false;
       try {
         if (content === null) remove(dir, file);
         else replace(dir, file, content);
+        left.delete(file);
+        if (content === null) shown.delete(file);
+        else shown.set(file, content);
       } catch (cause) {
+        // The others are written all the same: one that cannot be must not hide the deadline in the rest.
         const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-        if (error !== code) options.onError(code, `cannot write ${path.join(dir, file)}: ${(cause as Error).message}`);
-        error = code;
-        return false;
+        if (error === null && failed === null)
+          options.onError(code, `cannot write ${publicName(file)} in ${dir}: ${code}`);
+        failed ??= code;
       }
-      left.delete(file);
-      if (content === null) shown.delete(file);
-      else shown.set(file, content);
     }
-    if (error !== null) options.onRecovery();
-    error = null;
-    return true;
+    if (error !== null && failed === null) options.onRecovery();
+    error = failed;
+    return failed === null;
   }
 
   function publish(publication: Publication): boolean {
     covered = options.covered?.() ?? NONE;
     // What lies below a mount is out of reach, and must not be touched.
     for (const file of shown.keys()) if (covered.has(file.slice(0, file.indexOf('/')))) shown.delete(file);
-    const wanted = filesOf(publication, options.shutdownTimeFile, covered);
+    const wanted = filesOf(publication, covered);
     // Whatever was left over from before is overtaken by this publication.
     left.clear();
     for (const file of shown.keys()) if (!wanted.has(file)) left.set(file, null);
@@ -105,12 +106,11 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
     broken: () => error,
     touch() {
       try {
-        const now = options.nowMs() / 1000;
+        const now = options.now().wall / 1000;
         fs.utimesSync(path.join(dir, LIFETIME), now, now);
       } catch {
         // Deleted under us or unwritable: write all of it again, which reports what is wrong.
         for (const [file, content] of shown) left.set(file, content);
-        makeDir(dir, 0o755);
         flush();
       }
     },
@@ -121,29 +121,26 @@ const LIFETIME = 'lifetime.json';
 const TEMPORARY = '.tmp';
 
 /**
- * In this order they are written: the details first, the summary last, so that who sees a new `lifetime.json` finds the
- * keys it tells of, and no others.
+ * In this order they are written: the keys before `lifetime.json`, so that who sees a new one finds the keys it tells of,
+ * and no others; the payloads' own views last, since there may be a thousand of them.
  */
-function filesOf(
-  publication: Publication,
-  shutdownTimeFile: string | null,
-  covered: ReadonlySet<string>,
-): Map<string, Buffer> {
+function filesOf(publication: Publication, covered: ReadonlySet<string>): Map<string, Buffer> {
   const files = new Map<string, Buffer>();
   const put = (folder: string, values: Readonly<Record<string, string>>): void => {
     for (const [key, value] of Object.entries(values)) files.set(`${folder}/${key}`, Buffer.from(`${value}\n`));
   };
   put(placeOf('machinefeatures', covered), publication.machine);
   put(placeOf('jobfeatures', covered), publication.job);
+  files.set(LIFETIME, publication.lifetimeJson);
   for (const [token, view] of Object.entries(publication.views)) {
     put(`views/${token}/machinefeatures`, publication.machine);
     put(`views/${token}/jobfeatures`, view.job);
   }
-  const shutdown = publication.machine['shutdowntime'];
-  if (shutdownTimeFile !== null && shutdown !== undefined) files.set(shutdownTimeFile, Buffer.from(`${shutdown}\n`));
-  files.set(LIFETIME, publication.lifetimeJson);
   return files;
 }
+
+/** A view's name is a secret: it does not go into the log. */
+const publicName = (file: string): string => file.replace(/^views\/[^/]+/, 'views/…');
 
 const placeOf = (name: string, covered: ReadonlySet<string>): string =>
   covered.has(name) ? `${BESIDE}/${name}` : name;
@@ -172,7 +169,10 @@ function prepare(dir: string, covered: ReadonlySet<string>): void {
     for (const leftover of fs.readdirSync(path.join(dir, TEMPORARY)))
       fs.rmSync(path.join(dir, TEMPORARY, leftover), { recursive: true, force: true });
     // Killed between the last file of a view and its directories, a former run left these; no file tells of them any more.
-    for (const token of list(path.join(dir, 'views'))) removeEmptyView(path.join(dir, 'views', token));
+    for (const place of [BESIDE, ...list(path.join(dir, 'views')).map((token) => `views/${token}`)]) {
+      for (const name of FOLDERS) removeEmpty(path.join(dir, place, name));
+      removeEmpty(path.join(dir, place));
+    }
   } catch (cause) {
     if (cause instanceof RuntimeDirError) throw cause;
     throw new RuntimeDirError(`cannot use ${dir} as runtime directory: ${(cause as Error).message}`, { cause });
@@ -180,7 +180,7 @@ function prepare(dir: string, covered: ReadonlySet<string>): void {
 }
 
 /** What a former run left, so that only differences are written and what is no longer true goes away. */
-function readBack(dir: string, shutdownTimeFile: string | null, covered: ReadonlySet<string>): Map<string, Buffer> {
+function readBack(dir: string, covered: ReadonlySet<string>): Map<string, Buffer> {
   const shown = new Map<string, Buffer>();
   const folders = FOLDERS.flatMap((name) => (covered.has(name) ? [`${BESIDE}/${name}`] : [name, `${BESIDE}/${name}`]));
   for (const token of list(path.join(dir, 'views')))
@@ -188,7 +188,6 @@ function readBack(dir: string, shutdownTimeFile: string | null, covered: Readonl
   for (const folder of folders) {
     for (const key of list(path.join(dir, folder))) shown.set(`${folder}/${key}`, read(path.join(dir, folder, key)));
   }
-  if (shutdownTimeFile !== null && fs.existsSync(shutdownTimeFile)) shown.set(shutdownTimeFile, read(shutdownTimeFile));
   return shown;
 }
 
@@ -210,14 +209,10 @@ function read(file: string): Buffer {
 }
 
 function replace(dir: string, file: string, content: Buffer): void {
-  const target = path.resolve(dir, file);
-  // A file outside (shutdown_time_file) may lie on another file system, where only a neighbour can be renamed onto it.
-  const inside = !path.isAbsolute(file);
-  const temporary = inside ? path.join(dir, TEMPORARY, file.replaceAll('/', '.')) : `${target}.mjf-agent-tmp`;
+  const target = path.join(dir, file);
+  const temporary = path.join(dir, TEMPORARY, file.replaceAll('/', '.'));
   const write = (): void => {
-    // Ours alone is the directory for temporaries; beside a file elsewhere somebody may have laid a link for us.
-    if (!inside) fs.rmSync(temporary, { force: true });
-    fs.writeFileSync(temporary, content, { mode: 0o644, flag: inside ? 'w' : 'wx' });
+    fs.writeFileSync(temporary, content, { mode: 0o644 });
     fs.renameSync(temporary, target);
   };
   try {
@@ -238,16 +233,20 @@ function replace(dir: string, file: string, content: Buffer): void {
 }
 
 function remove(dir: string, file: string): void {
-  const target = path.resolve(dir, file);
+  const target = path.join(dir, file);
   fs.rmSync(target, { recursive: true, force: true });
-  if (file.startsWith('views/') || file.startsWith(`${BESIDE}/`)) {
-    // The last file of a view takes the view with it, and the last one beside a mount that is gone.
-    for (const folder of [path.dirname(target), path.dirname(path.dirname(target))]) {
-      try {
-        fs.rmdirSync(folder);
-      } catch {
-        return;
-      }
+  // The last file of a view takes the view with it, and the last one beside a mount that is gone.
+  if (file.startsWith('views/') || file.startsWith(`${BESIDE}/`))
+    removeEmpty(path.dirname(target), path.dirname(path.dirname(target)));
+}
+
+/** Those that are empty, in this order, up to the first that is not. */
+function removeEmpty(...folders: readonly string[]): void {
+  for (const folder of folders) {
+    try {
+      fs.rmdirSync(folder);
+    } catch {
+      return;
     }
   }
 }

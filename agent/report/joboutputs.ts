@@ -6,6 +6,7 @@
 import os from 'node:os';
 import type { Logger } from 'pino';
 import type { JobOutputsConfig } from '../config/types.ts';
+import { isOwnEndpoint } from '../own-endpoint.ts';
 import type { Publication } from '../ports.ts';
 import { type DeliverFile, deliverTo } from './deliver.ts';
 
@@ -122,7 +123,8 @@ function channelOf(options: Parameters<typeof openJobOutputs>[0]): DeliverFile |
   const named = env['JOBOUTPUTS'];
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
-  if (url !== null && isOwn(url, ownPorts)) return null;
+  // `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever.
+  if (url !== null && isOwnEndpoint(url, ownPorts)) return null;
   const directory = config?.directory ?? (url === null && named?.startsWith('/') ? named : null);
   if (url === null && directory === null) return null;
   log.info({ event: 'report_channel', to: url ?? directory }, `reports go to ${url ?? directory}`);
@@ -140,13 +142,6 @@ const heartbeatText = (): Buffer =>
       .map((load) => load.toFixed(2))
       .join(' ')}\n${os.uptime()}\n`,
   );
-
-/** `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever. */
-function isOwn(url: string, ownPorts: readonly number[]): boolean {
-  if (!URL.canParse(url)) return false;
-  const { hostname, port } = new URL(url);
-  return ['127.0.0.1', 'localhost', '[::1]'].includes(hostname) && ownPorts.includes(Number(port));
-}
 
 function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

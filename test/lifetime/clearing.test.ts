@@ -206,6 +206,17 @@ describe('S1.6 notices', () => {
     assert.equal(h.snapshot().deadlineMs, DEADLINE);
     assert.deepEqual(h.sourceState('ec2')?.faults, { 'notice/spot': 'http_500' });
   });
+  test('S1.6 a fault of an id is over when a complete answer does not name it, and not when an incomplete one does not', () => {
+    const h = history();
+    const faults = () => Object.keys(h.sourceState('ec2')?.faults ?? {});
+    h.says('ec2', { notices: { a: UNKNOWN, b: NEGATIVE } });
+    h.says('ec2', { notices: { b: NEGATIVE }, complete: false });
+    assert.deepEqual(faults(), ['notice/a']);
+    h.says('ec2', { machine: { total_cpu: '8' } });
+    assert.deepEqual(faults(), ['notice/a']);
+    h.says('ec2', { notices: { b: NEGATIVE } });
+    assert.deepEqual(faults(), []);
+  });
   for (const id of ['constructor', '__proto__', 'toString', 'hasOwnProperty']) {
     test(`S1.4 a host may call its event ${id}`, () => {
       const h = history();

@@ -49,6 +49,21 @@ describe('the same boot', () => {
     h.pass(1);
     assert.equal(h.sourceState('directory')?.state, 'stale');
   });
+  test('S4.1 a restart is no news: with its first answer a source is what it was, and since when', () => {
+    const h = history();
+    shutdown(h, DEADLINE);
+    h.fails('ec2');
+    h.pass(MINUTE);
+    const before = h.snapshot().sources;
+    h.restart({ downMs: SECOND });
+    shutdown(h, DEADLINE);
+    assert.deepEqual(
+      h.snapshot().sources.map(({ sinceMs }) => sinceMs),
+      before.map(({ sinceMs }) => sinceMs),
+    );
+    assert.equal(h.sourceState('directory')?.state, 'ok');
+    assert.equal(h.sourceState('ec2')?.error, 'timeout');
+  });
   test('S4.1 in the same boot signals wait for nobody: the source may be what died', () => {
     const h = history();
     h.register(payload('p'));

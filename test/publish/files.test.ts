@@ -26,11 +26,10 @@ describe('publish/files', () => {
   });
   afterEach(() => fs.rmSync(base, { recursive: true, force: true }));
 
-  const open = (shutdownTimeFile: string | null = null): FilePublisher =>
+  const open = (): FilePublisher =>
     openFilePublisher({
       dir,
-      shutdownTimeFile,
-      nowMs: () => now,
+      now: () => ({ wall: now, mono: now }),
       onError: (code) => errors.push(code),
       onRecovery: () => {
         recovered += 1;
@@ -111,14 +110,6 @@ describe('publish/files', () => {
     assert.deepEqual(tree(), ['lifetime.json', 'machinefeatures/total_cpu']);
   });
 
-  test('the file for the DIRAC reader appears with a deadline and goes with it, also over a restart', () => {
-    const extra = path.join(base, 'shutdown_time');
-    open(extra).publish(publication({ shutdowntime: DEADLINE }));
-    assert.equal(fs.readFileSync(extra, 'utf8'), `${DEADLINE}\n`);
-    open(extra).publish(publication({ total_cpu: '8' }));
-    assert.equal(fs.existsSync(extra), false);
-  });
-
   test('a directory deleted under us is built again by the next publication and by touch', () => {
     const files = open();
     files.publish(publication({ hs06: '10' }));
@@ -160,8 +151,7 @@ describe('publish/files', () => {
     const clock = [0, 0, 60];
     const slow = openFilePublisher({
       dir,
-      shutdownTimeFile: null,
-      nowMs: () => clock.shift() ?? 60,
+      now: () => ({ wall: 0, mono: clock.shift() ?? 60 }),
       onError: () => {},
       onRecovery: () => {},
     });
@@ -188,9 +178,8 @@ describe('publish/files', () => {
     const covered = new Set<string>();
     const files = openFilePublisher({
       dir,
-      shutdownTimeFile: null,
       covered: () => new Set(covered),
-      nowMs: () => now,
+      now: () => ({ wall: now, mono: now }),
       onError: (code) => errors.push(code),
       onRecovery: () => {},
     });

@@ -2,7 +2,7 @@
  * The built program as a daemon, for tests that judge it from outside: started in directories of its own, awaited by what
  * it logs and publishes, and surely ended. Nothing of the tests' own environment reaches it.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import os from 'node:os';
@@ -59,6 +59,7 @@ export interface Lifetime {
   readonly sources: readonly {
     readonly name: string;
     readonly state: string;
+    readonly since: number;
     readonly error?: string;
     readonly faults?: Readonly<Record<string, string>>;
   }[];
@@ -95,8 +96,9 @@ export interface AgentOptions {
   /** Text of its configuration file. */
   readonly config?: string;
   /** Replaces `--machinefeatures` and `--jobfeatures` with the host's directories. */
-  readonly channels?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  readonly channels?: readonly string[] | ((dir: string) => readonly string[]);
+  /** Besides PATH; the function gets the temporary directory. */
+  readonly env?: Readonly<Record<string, string>> | ((dir: string) => Readonly<Record<string, string>>);
   readonly machine?: Readonly<Record<string, string | number>>;
   readonly job?: Readonly<Record<string, string | number>>;
   readonly listen?: string;
@@ -151,7 +153,9 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
   // Where the tests run as root, the program may lie where nobody else can read.
   const program = options.uid === undefined ? PROGRAM : at('mjf-agent.cjs');
   if (options.uid !== undefined) giveTo(dir, options.uid);
-  const { channels = ['--machinefeatures', hostDirs.machine, '--jobfeatures', hostDirs.job] } = options;
+  const own = ['--machinefeatures', hostDirs.machine, '--jobfeatures', hostDirs.job];
+  const channels = typeof options.channels === 'function' ? options.channels(dir) : (options.channels ?? own);
+  const env = typeof options.env === 'function' ? options.env(dir) : options.env;
   const listen = options.listen ?? '127.0.0.1:0';
   const places = ['--config', configFile, '--runtime-dir', at('run'), '--state-dir', at('state'), '--listen', listen];
   const lines: LogLine[] = [];
@@ -170,7 +174,7 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
     let over = false;
     const child = spawn(process.execPath, [program, 'run', ...places, ...channels], {
       cwd: '/',
-      env: { PATH: process.env['PATH'], ...options.env },
+      env: { PATH: process.env['PATH'], ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
     });
@@ -294,6 +298,37 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
   };
   await awaitStart(options.unready);
   return agent;
+}
+
+export interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs any command of the program to its end; killed after a while, since each of them must end by itself. */
+export function runProgram(
+  args: readonly string[],
+  options: { readonly env?: Readonly<Record<string, string>>; readonly uid?: number; readonly program?: string } = {},
+): Promise<Ran> {
+  const { uid } = options;
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [options.program ?? PROGRAM, ...args],
+      {
+        cwd: '/',
+        env: { PATH: process.env['PATH'], ...options.env },
+        timeout: WAIT_MS,
+        killSignal: 'SIGKILL',
+        ...(uid !== undefined && { uid, gid: uid }),
+      },
+      (error, out, err) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+        resolve({ code, out, err });
+      },
+    );
+  });
 }
 
 /** One request, one answer, on a connection of its own. `socketPath` wins over `base`. */

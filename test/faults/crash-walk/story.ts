@@ -12,10 +12,12 @@ import { deadlineInFile, inspect, type Published } from './published.ts';
 /** An agent or payload starts in a third of a second; a laden machine takes longer. */
 const WAIT_MS = 20_000;
 /** S3.5: whose SIGTERM comes after the deadline gets its SIGKILL 30 s later; only a very slow machine sees that. */
-const DEATH_WAIT_MS = 60_000;
+const DEATH_WAIT_MS = 10_000;
 const RETRY_MS = 15;
 /** How often a reader looks whether the deadline is still published. */
 const LOOK_MS = 20;
+/** Of a story that comes to no end, so many lines of the agent's log are told. */
+const LAST_WORDS = 6;
 
 export interface Crash {
   /** When the agent that followed was started: what is received later is its doing. */
@@ -60,8 +62,12 @@ export async function playStory(options: StoryOptions): Promise<Played> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-walk-'));
   const endings: (() => void | Promise<void>)[] = [];
   const ending = { after: (fn: () => void | Promise<void>) => void endings.push(fn) };
+  const agents: AgentProcess[] = [];
   try {
-    return await play(options, dir, ending);
+    return await play(options, dir, ending, agents);
+  } catch (error) {
+    const words = (agents.at(-1)?.log ?? []).slice(-LAST_WORDS).map(({ msg }) => msg);
+    throw new Error(`${error instanceof Error ? error.message : String(error)}; the agent: ${words.join(' | ')}`);
   } finally {
     await Promise.all(endings.map((end) => end()));
     fs.rmSync(dir, { recursive: true, force: true });
@@ -72,10 +78,14 @@ interface Ending {
   after(fn: () => void | Promise<void>): void;
 }
 
-async function play({ program, listen, shim }: StoryOptions, dir: string, t: Ending): Promise<Played> {
+async function play(
+  { program, listen, shim }: StoryOptions,
+  dir: string,
+  t: Ending,
+  agents: AgentProcess[],
+): Promise<Played> {
   const places = placesIn(dir);
   layOutHost(places);
-  const agents: AgentProcess[] = [];
   const payloads: { readonly payload: RecordingPayload; id: string | null; alive: boolean }[] = [];
   let deadlineMs: number | null = null;
   let crash: Crash | null = null;
