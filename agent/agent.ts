@@ -28,6 +28,7 @@ import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
 import { shutdownTimeFile } from './publish/shutdown-time.ts';
 import { openJobOutputs } from './report/joboutputs.ts';
+import { inheritedListeners } from './socket-activation.ts';
 import { createSources } from './sources/create.ts';
 import { type Driver, startDriver } from './sources/driver.ts';
 import { openStateFile } from './state.ts';
@@ -71,6 +72,7 @@ export function startAgent(options: AgentOptions): Agent {
   const { clock, log, env, root } = options;
   let { config } = options;
   const metrics = createMetrics();
+  metrics.gauge('mjf_build_info', { version }, 1);
   options.onLogDrops((lines) => metrics.count('mjf_log_dropped_total', {}, lines));
   const identity = readMachineIdentity(root, env);
   const started = clock.now();
@@ -129,7 +131,7 @@ export function startAgent(options: AgentOptions): Agent {
     const writes = result.effects.filter((effect) => effect.type === 'persist');
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
-    if (publication !== before && !files.publish(publication)) finishFiles();
+    if (publication !== before) publishFiles(publication);
     if (publication !== before) showShutdownTime(publication.machine['shutdowntime']);
     const signals = result.effects.filter((effect) => effect.type === 'signal');
     if (signals.length > 0) {
@@ -151,6 +153,12 @@ export function startAgent(options: AgentOptions): Agent {
       reports.update(publication);
     }
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
+  }
+
+  function publishFiles(shown: Publication): void {
+    const begun = clock.now().mono;
+    if (!files.publish(shown)) finishFiles();
+    metrics.observe('mjf_publish_duration_seconds', (clock.now().mono - begun) / 1000);
   }
 
   /**
@@ -271,12 +279,7 @@ export function startAgent(options: AgentOptions): Agent {
     if (row) return row;
     // Only while time has just jumped and inputs wait for the sources: the row as it will be.
     const none = { deadlineMs: null, drainAtMs: null, stopAtMs: null, confirmed: true };
-    return payloadRow(
-      { spec, delivery: spec.deliverer ? 'exec' : 'daemon', episode: null },
-      beat.state().policy,
-      none,
-      clock.now(),
-    );
+    return payloadRow({ spec, delivery: spec.deliverer ? 'exec' : 'daemon', episode: null }, beat.state().policy, none);
   }
 
   const settled = (async () => {
@@ -300,6 +303,7 @@ export function startAgent(options: AgentOptions): Agent {
       version,
       procRoot: path.join(root, 'proc'),
       reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
+      listenFds: inheritedListeners(env, process.pid),
       ...groupOption(config.adminGroup, root, log),
     });
   })();

@@ -8,6 +8,7 @@ import { ownSources } from '../exec/fallback.ts';
 import { parseDuration, parseStep } from '../exec/options.ts';
 import { DAEMON_SOURCE, supervise } from '../exec/supervise.ts';
 import { EXIT } from '../exit-codes.ts';
+import { createSink } from '../log/sink.ts';
 import { createLog } from '../log.ts';
 import { readProcess } from '../payloads/process.ts';
 import { spawnClean } from '../spawn-clean.ts';
@@ -22,6 +23,8 @@ import {
 } from './command.ts';
 import { featurePlaces } from './feature-places.ts';
 
+/** Shared with the payload, and perhaps a pipe that nobody reads: written without ever waiting. */
+const STDERR_FD = 2;
 /** Whether the daemon lives is asked before the payload starts; it answers from the same machine. */
 const FIRST_ANSWER_MS = 2_000;
 /** Shells' own numbers for a command that is not there, or not to be executed. */
@@ -120,7 +123,8 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   }
 
   const label = values.name ?? path.basename(name);
-  const { log } = createLog({ level: 'warn', tty: true, stream: process.stderr });
+  const sink = createSink({ fd: STDERR_FD, onDrop: () => {} });
+  const { log } = createLog({ level: 'warn', tty: true, stream: sink });
   const env = await payloadEnvironment(context, runtimeDir, alive, values.features ?? 'path');
   const spawned = spawnClean(name, args, { env, stdio: 'inherit', detached: true });
   if ('error' in spawned) {
@@ -209,6 +213,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   const end = await supervision.ended;
   fallback.stop();
   await daemon.close();
+  sink.flush();
   if (end.stopped) return EXIT.deadline;
   return end.signal === null ? (end.code ?? EXIT.failure) : 128 + constants.signals[end.signal];
 }

@@ -84,13 +84,10 @@ export function followDaemon(options: {
         signal: stop.signal,
       });
       if (stop.signal.aborted) return;
-      if ('unreachable' in answer) {
-        unanswered();
-      } else if (answer.status === 404 && id !== null) {
-        // It has forgotten us, so its journal is gone: register anew.
+      if (!('unreachable' in answer) && answer.status === 404 && id !== null) {
+        // It has forgotten us, or has not entered us yet (time has jumped and it asks its sources first): register anew.
         id = null;
-        continue;
-      } else if (answer.status === 200) {
+      } else if (!('unreachable' in answer) && answer.status === 200) {
         etag = String(answer.headers['etag'] ?? '');
         const plan = id === null ? planOfLifetime(answer.body) : planOfRow(answer.body);
         // Before `found` takes the other sources away: without any deadline for a moment, the payload would be stopped anew.
@@ -98,11 +95,28 @@ export function followDaemon(options: {
         answered();
         await sendAcknowledgements();
         if (etag !== '') continue;
-      } else {
+      } else if (id === null || !(await readMachine())) {
         unanswered();
       }
       await pause(RETRY_MS * (0.5 + Math.random()), stop.signal);
     }
+  }
+
+  /** The machine's deadline over the agent's own socket, which no other user can block or imitate: better than no plan. */
+  async function readMachine(): Promise<boolean> {
+    const answer = await request({
+      channel: 'agent',
+      runtimeDir,
+      method: 'GET',
+      path: '/v1/lifetime',
+      timeoutMs: ANSWER_BOUND_MS,
+      signal: stop.signal,
+    });
+    const plan = 'unreachable' in answer || answer.status !== 200 ? null : planOfLifetime(answer.body);
+    if (plan === null) return false;
+    options.onPlan(plan);
+    answered();
+    return true;
   }
 
   async function register(): Promise<void> {

@@ -282,7 +282,7 @@ export function payloadState(record: PayloadRecord): PayloadState {
 }
 
 /** The row of one payload: its plan with what has been done. */
-export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachinePlan, _now: Instant): SnapshotPayload {
+export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachinePlan): SnapshotPayload {
   const { spec } = record;
   const deadlineMs = payloadDeadline(spec, plan)?.deadlineMs ?? null;
   const running = runningEpisode(record);
@@ -313,5 +313,5 @@ export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachineP
 
 function stateOf(mark: StepMark | undefined): SnapshotPayload['plan'][number]['state'] {
   if (mark === undefined) return 'planned';
-  return mark.state === 'done' || mark.state === 'skipped' ? mark.state : 'pending';
+  return mark.state === 'issued' || mark.state === 'repeat' ? 'pending' : mark.state;
 }

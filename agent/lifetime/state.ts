@@ -39,7 +39,7 @@ export interface OperatorRecord {
 export interface StepMark {
   readonly step: StepRef;
   /** `issued`: about to be delivered, the journal's intent. `repeat`: issued before a crash and not known whether it went out. */
-  readonly state: 'issued' | 'done' | 'skipped' | 'repeat';
+  readonly state: 'issued' | 'done' | 'refused' | 'skipped' | 'repeat';
   readonly at: Instant;
   /** Sent a second time after a crash; never a third. */
   readonly uncertain?: true;
@@ -193,10 +193,10 @@ export function restoreState(
 export function markDone(record: PayloadRecord, report: StepResultReport): PayloadRecord {
   const { episode } = record;
   if (episode === null || episode.number !== report.step.episode) return record;
+  // Refused is not done: nobody got it, and whoever looks must see that.
+  const state = report.outcome === 'refused' ? ('refused' as const) : ('done' as const);
   const marks = episode.marks.map((mark) =>
-    mark.step.index === report.step.index && mark.step.signal === report.step.signal
-      ? { ...mark, state: 'done' as const }
-      : mark,
+    mark.step.index === report.step.index && mark.step.signal === report.step.signal ? { ...mark, state } : mark,
   );
   return { ...record, episode: { ...episode, marks } };
 }

@@ -36,7 +36,7 @@ export function step(before: State, input: Input, now: Instant): StepResult<Stat
   const advanced = advancePayloads(state, plan, setting, now, effects);
   state = advanced.state;
   const snapshot = buildSnapshot(state, notices, plan, now);
-  const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan, now));
+  const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan));
   effects.unshift(...changedParts(before, state));
   return { state, snapshot, payloads, effects, wakeAt: wakeAt(state, plan, notices, advanced.wake, now) };
 }
@@ -64,7 +64,7 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
       if (state.operator.ignored.includes(input.id) || !rememberedIds(state, now).has(input.id)) return state;
       return { ...state, operator: { ...state.operator, ignored: [...state.operator.ignored, input.id] } };
     case 'payload_registered':
-      return { ...state, payloads: { ...state.payloads, [input.spec.id]: registered(state, input.spec) } };
+      return { ...state, payloads: registered(state, input.spec) };
     case 'payload_updated':
       return changePayload(state, input.id, (record) => ({ ...record, spec: { ...record.spec, ...input.change } }));
     case 'payload_gone': {
@@ -86,12 +86,18 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
   }
 }
 
-/** The same process registered again (after a restart of whoever registers it) keeps its episode: no step repeats (S3.6). */
-function registered(state: State, spec: PayloadSpec): PayloadRecord {
-  const before = own(state.payloads, spec.id);
+/**
+ * One process, one payload: registered again, under its old id or another one (after a restart of whoever registers it, or
+ * because an answer was lost), it keeps its episode and no step repeats (S3.6).
+ */
+function registered(state: State, spec: PayloadSpec): State['payloads'] {
   const { pid, startTicks } = spec.target.leader;
-  const same = before?.spec.target.leader.pid === pid && before.spec.target.leader.startTicks === startTicks;
-  return { spec, delivery: spec.deliverer === undefined ? 'daemon' : 'exec', episode: same ? before.episode : null };
+  const isSame = ({ spec: { target } }: PayloadRecord) =>
+    target.leader.pid === pid && target.leader.startTicks === startTicks;
+  const before = Object.values(state.payloads).find(isSame);
+  const others = Object.entries(state.payloads).filter(([, record]) => record !== before);
+  const delivery = spec.deliverer === undefined ? 'daemon' : 'exec';
+  return { ...Object.fromEntries(others), [spec.id]: { spec, delivery, episode: before?.episode ?? null } };
 }
 
 /** New sources begin empty; known ones keep what they hold; what is no longer configured is forgotten, and said. */

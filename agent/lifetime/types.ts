@@ -260,7 +260,7 @@ export interface SnapshotPayload {
     readonly step: StepRef;
     readonly to: StepReceiver;
     readonly dueMs: number;
-    readonly state: 'planned' | 'done' | 'skipped' | 'pending';
+    readonly state: 'planned' | 'done' | 'refused' | 'skipped' | 'pending';
   }[];
 }
 

@@ -1,6 +1,5 @@
 /** What /proc says of a process, read synchronously: an identity that is read with await in between is no identity. */
 import fs from 'node:fs';
-import type { ProcessRef } from '../lifetime/types.ts';
 
 /** One read must hold the whole of `stat` (below 600 bytes) and of `status` as far as `Uid:` (below 400). */
 const READ_BYTES = 4096;
@@ -101,11 +100,6 @@ export function scanProcesses(procRoot = '/proc'): readonly ProcessStat[] {
     }
   }
   return found;
-}
-
-/** Whether `ref` is still that very process, be it a zombie. Throws ProcessUnreadableError where it cannot be known. */
-export function sameProcess(ref: ProcessRef, procRoot = '/proc'): boolean {
-  return readProcessStat(ref.pid, procRoot)?.startTicks === ref.startTicks;
 }
 
 /** A zombie has ended: nothing of it can react to a signal. */

@@ -7,8 +7,17 @@ import { spawnClean } from '../spawn-clean.ts';
 /** A site that does not take a small file within this will not take it at all this time. */
 const DELIVERY_BOUND_MS = 10_000;
 
-/** Hands over one file. Gives null on success, else a short reason; never throws. */
-export type DeliverFile = (name: string, body: Buffer, signal: AbortSignal) => Promise<string | null>;
+/** `final`: the site has understood and refuses; it will not be otherwise next time. */
+export interface DeliveryFailure {
+  readonly code: string;
+  readonly final: boolean;
+}
+
+/** Hands over one file. Gives null on success, else why not; never rejects. */
+export type DeliverFile = (name: string, body: Buffer, signal: AbortSignal) => Promise<DeliveryFailure | null>;
+
+/** SYSTEMS.md, "Hung shares": so many children may be stuck in a directory; beyond it nothing more is sent into it. */
+const MAX_STUCK = 2;
 
 export interface JobOutputsChannel {
   readonly url: string | null;
@@ -26,97 +35,91 @@ interface Self {
 
 export function deliverTo(channel: JobOutputsChannel, self: Self): DeliverFile {
   const { url, directory } = channel;
-  return url !== null
-    ? (name, body, signal) => putFile(channel, url, name, body, signal)
-    : (name, body, signal) => writeFile(self, directory ?? '', name, body, signal);
+  const send = url !== null ? putter(channel, url) : writer(self, directory ?? '');
+  // What nobody foresaw is a failure like any other: a report must not end the agent.
+  return (name, body, signal) => send(name, body, signal).catch((error: Error) => later(error.message));
 }
 
+const later = (code: string): DeliveryFailure => ({ code, final: false });
+
+/** 4xx says that the request is wrong, but for what time or a new certificate may mend. */
+const MENDABLE: ReadonlySet<number> = new Set([401, 403, 404, 408, 409, 423, 425, 429]);
+
 /** Vac answers 201, others 200 or 204; a redirect is a refusal, since a report must not be led elsewhere. */
-function putFile(
-  channel: JobOutputsChannel,
-  base: string,
-  name: string,
-  body: Buffer,
-  signal: AbortSignal,
-): Promise<string | null> {
-  return new Promise((resolve) => {
-    let tls: https.RequestOptions = {};
-    try {
-      const read = (file: string | null) => (file === null ? undefined : fs.readFileSync(file));
-      tls = Object.fromEntries(
-        Object.entries({ ca: read(channel.ca), cert: read(channel.cert), key: read(channel.key) }).filter(
-          ([, value]) => value !== undefined,
-        ),
-      );
-    } catch (error) {
-      resolve(`tls_file: ${(error as Error).message}`);
-      return;
-    }
-    const target = new URL(`${base.replace(/\/+$/, '')}/${encodeURIComponent(name)}`);
-    const bound = AbortSignal.any([signal, AbortSignal.timeout(DELIVERY_BOUND_MS)]);
-    const request = (target.protocol === 'https:' ? https : http).request(target, {
-      ...tls,
-      method: 'PUT',
-      agent: false,
-      signal: bound,
-      headers: { 'content-type': 'text/plain', 'content-length': body.length },
-    });
-    request.on('response', (response) => {
-      const { statusCode = 0 } = response;
-      response.destroy();
-      resolve(statusCode >= 200 && statusCode < 300 ? null : `http_${statusCode}`);
-    });
-    request.on('error', (error: NodeJS.ErrnoException) =>
-      resolve(bound.aborted ? 'timeout' : (error.code ?? 'network').toLowerCase()),
+function putter(channel: JobOutputsChannel, base: string): DeliverFile {
+  return async (name, body, signal) => {
+    // Read anew each time: client certificates are renewed while the agent runs.
+    const tls = Object.fromEntries(
+      (['ca', 'cert', 'key'] as const).flatMap((part) => {
+        const file = channel[part];
+        return file === null ? [] : [[part, fs.readFileSync(file)]];
+      }),
     );
-    request.end(body);
-  });
+    const target = new URL(base);
+    target.pathname = `${target.pathname.replace(/\/+$/, '')}/${encodeURIComponent(name)}`;
+    const bound = AbortSignal.any([signal, AbortSignal.timeout(DELIVERY_BOUND_MS)]);
+    return new Promise((resolve) => {
+      const request = (target.protocol === 'https:' ? https : http).request(target, {
+        ...tls,
+        method: 'PUT',
+        agent: false,
+        signal: bound,
+        headers: { 'content-type': 'text/plain', 'content-length': body.length },
+      });
+      request.on('response', (response) => {
+        const { statusCode = 0 } = response;
+        response.destroy();
+        const taken = statusCode >= 200 && statusCode < 300;
+        const final = statusCode >= 400 && statusCode < 500 && !MENDABLE.has(statusCode);
+        resolve(taken ? null : { code: `http_${statusCode}`, final });
+      });
+      request.on('error', (error: NodeJS.ErrnoException) =>
+        resolve(later(bound.aborted ? 'timeout' : (error.code ?? 'network').toLowerCase())),
+      );
+      request.end(body);
+    });
+  };
 }
 
 /** In a child, since the directory may be a host's share, and a share that hangs would take this process with it. */
-function writeFile(
-  self: Self,
-  directory: string,
-  name: string,
-  body: Buffer,
-  signal: AbortSignal,
-): Promise<string | null> {
-  return new Promise((resolve) => {
+function writer(self: Self, directory: string): DeliverFile {
+  let stuck = 0;
+  return async (name, body, signal) => {
+    if (stuck >= MAX_STUCK) return later('hung');
     const spawned = spawnClean(self.command, [...self.args, '__write-file', directory, name], {
       stdio: ['pipe', 'ignore', 'pipe'],
     });
-    if ('error' in spawned) {
-      resolve(spawned.error);
-      return;
-    }
+    if ('error' in spawned) return later(spawned.error);
     const { child } = spawned;
-    const { stdin, stderr } = child;
-    if (stdin === null || stderr === null) {
-      resolve('no_pipes');
-      return;
-    }
-    let said = '';
-    const end = (result: string | null): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abandon);
-      resolve(result);
-    };
-    // A child that the kernel holds in a read or write does not die at once; letting go of it is what frees us.
-    const abandon = (): void => {
-      child.kill('SIGKILL');
-      stdin.destroy();
-      stderr.destroy();
-      child.unref();
-      end('timeout');
-    };
-    const timer = setTimeout(abandon, DELIVERY_BOUND_MS);
-    signal.addEventListener('abort', abandon, { once: true });
-    stderr.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(0, 200);
+    return new Promise((resolve) => {
+      let said = '';
+      const end = (result: DeliveryFailure | null): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', abandon);
+        resolve(result);
+      };
+      // A child that the kernel holds in a read or write does not die at once; letting go of it is what frees us.
+      const abandon = (): void => {
+        stuck += 1;
+        child.once('exit', () => {
+          stuck -= 1;
+        });
+        child.kill('SIGKILL');
+        child.stdin?.destroy();
+        child.stderr?.destroy();
+        child.unref();
+        end(later('timeout'));
+      };
+      const timer = setTimeout(abandon, DELIVERY_BOUND_MS);
+      signal.addEventListener('abort', abandon, { once: true });
+      child.on('error', (error) => end(later(error.message)));
+      child.on('close', (code) => end(code === 0 ? null : later(said.trim() || `exit ${code}`)));
+      // Absent where descriptors have run out; `error` tells that.
+      child.stderr?.on('data', (chunk: Buffer) => {
+        said = (said + chunk.toString()).slice(0, 200);
+      });
+      child.stdin?.on('error', () => {});
+      child.stdin?.end(body);
     });
-    child.on('error', (error) => end(error.message));
-    child.on('close', (code) => end(code === 0 ? null : said.trim() || `exit ${code}`));
-    stdin.on('error', () => {});
-    stdin.end(body);
-  });
+  };
 }

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { JobOutputsConfig } from '../config/types.ts';
 import { isOwnEndpoint } from '../own-endpoint.ts';
 import type { Publication } from '../ports.ts';
-import { type DeliverFile, deliverTo } from './deliver.ts';
+import { type DeliverFile, type DeliveryFailure, deliverTo } from './deliver.ts';
 
 /** What waits for a site that does not answer: enough for the logs of a machine's last minutes, small beside its memory. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
@@ -16,11 +16,13 @@ const MAX_QUEUED_FILES = 64;
 /** First pause after a failure and the longest one; jittered, since all guests of a site fail at the same moment. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MOST_MS = 60_000;
+/** While ending, failures are not waited out; this keeps it from spinning. */
+const CLOSING_PAUSE_MS = 100;
 /** What is still queued when the agent is told to stop gets this long. */
 const CLOSE_BOUND_MS = 1_500;
 
 export interface JobOutputs {
-  /** Queues a file; the latest content of a name wins. */
+  /** Queues a payload's file; the latest content of a name wins. */
   put(name: string, body: Buffer): 'stored' | 'no_channel' | 'full';
   /** Looks at the new truth: the first Snapshot in which the host's deadline has stopped the last payload sends `100`. */
   update(publication: Publication): void;
@@ -28,106 +30,158 @@ export interface JobOutputs {
   close(): Promise<void>;
 }
 
+interface Waiting {
+  readonly name: string;
+  readonly body: Buffer;
+  /** Failures so far, and when it is tried again (performance.now). */
+  readonly failures: number;
+  readonly notBefore: number;
+}
+
 /**
  * The channel: configuration, else `$JOBOUTPUTS` of the agent's own environment where it does not name the agent itself.
- * Without one, everything is answered `no_channel`.
+ * Without one, everything is answered `no_channel`. The agent's own words have a queue of their own that goes first: no
+ * payload can crowd out the heartbeat or the last message.
  */
-export function openJobOutputs(options: {
+export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
+  const { config, log } = options;
+  const deliver = channelOf(options);
+  const own = new Map<string, Waiting>();
+  const queue = new Map<string, Waiting>();
+  const stopped = new AbortController();
+  let working: Promise<void> | null = null;
+  let told = false;
+  let closing = false;
+  let failing = false;
+  let wake: (() => void) | null = null;
+
+  function enqueue(to: Map<string, Waiting>, name: string, body: Buffer): void {
+    to.set(name, { name, body, failures: 0, notBefore: 0 });
+    wake?.();
+    if (deliver !== null && working === null) {
+      working = work(deliver).finally(() => {
+        working = null;
+      });
+    }
+  }
+
+  /** The next that may go out: the agent's own first, then whoever waits longest for his turn. */
+  function next(): Waiting | null {
+    const now = performance.now();
+    for (const each of [...own.values(), ...queue.values()]) if (closing || each.notBefore <= now) return each;
+    return null;
+  }
+
+  async function work(send: DeliverFile): Promise<void> {
+    while (own.size + queue.size > 0 && !stopped.signal.aborted) {
+      const file = next();
+      if (file === null) {
+        const soonest = Math.min(...[...own.values(), ...queue.values()].map(({ notBefore }) => notBefore));
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          pauseFor(Math.max(0, soonest - performance.now()), stopped.signal).then(resolve);
+        });
+        wake = null;
+        continue;
+      }
+      settle(file, await send(file.name, file.body, stopped.signal));
+      if (closing && failing) await pauseFor(CLOSING_PAUSE_MS, stopped.signal);
+    }
+  }
+
+  function settle(file: Waiting, failure: DeliveryFailure | null): void {
+    const from = own.get(file.name) === file ? own : queue;
+    // Overtaken by newer content while it was on its way: that one has its own turn.
+    const current = from.get(file.name) === file;
+    if (failure === null) {
+      if (current) from.delete(file.name);
+      if (failing) log.info({ event: 'report_recovered', file: file.name }, 'the site takes reports again');
+      failing = false;
+      return;
+    }
+    if (stopped.signal.aborted || !current) return;
+    from.delete(file.name);
+    if (failure.final && from === queue) {
+      log.warn(
+        { event: 'report_refused', file: file.name, error: failure.code },
+        `${file.name}: the site refuses it (${failure.code}), it is dropped`,
+      );
+      return;
+    }
+    if (!failing)
+      log.warn(
+        { event: 'report_failed', file: file.name, error: failure.code },
+        `${file.name} could not be handed to the site (${failure.code}), it is tried again`,
+      );
+    failing = true;
+    const pause = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** file.failures) * (0.5 + Math.random() / 2);
+    from.set(file.name, { ...file, failures: file.failures + 1, notBefore: performance.now() + pause });
+  }
+
+  // The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"): load and uptime, as Vac's own hooks write it.
+  const beat = deliver === null ? null : (config?.heartbeatFile ?? null);
+  const beating =
+    beat === null ? undefined : setInterval(() => enqueue(own, beat, heartbeatText()), config?.heartbeatMs).unref();
+  if (beat !== null) enqueue(own, beat, heartbeatText());
+
+  return {
+    put(name, body) {
+      if (deliver === null) return 'no_channel';
+      const queued = [...queue.values()].reduce((sum, each) => sum + (each.name === name ? 0 : each.body.length), 0);
+      if (queued + body.length > MAX_QUEUED_BYTES || (!queue.has(name) && queue.size >= MAX_QUEUED_FILES))
+        return 'full';
+      enqueue(queue, name, body);
+      return 'stored';
+    },
+    update({ snapshot }) {
+      const { phase, deadlineMs, payloads, reason } = snapshot;
+      // A second announcement after a clear is a new word; a time that only moved is not.
+      if (deadlineMs === null) told = false;
+      if (deliver === null || told || phase !== 'stopped' || payloads.stopped + payloads.stopping === 0) return;
+      told = true;
+      const text = '100 Shutdown as requested by the host';
+      enqueue(own, 'shutdown_message', Buffer.from(text));
+      log.info({ event: 'shutdown_message', code: 100, reason }, `tells the site: ${text}`);
+    },
+    async close() {
+      closing = true;
+      clearInterval(beating);
+      wake?.();
+      const bound = setTimeout(() => stopped.abort(), CLOSE_BOUND_MS);
+      await working;
+      clearTimeout(bound);
+      stopped.abort();
+      const left = [...own.keys(), ...queue.keys()];
+      if (left.length > 0)
+        log.warn({ event: 'report_lost', files: left }, `${left.length} reports did not reach the site`);
+    },
+  };
+}
+
+export interface JobOutputsOptions {
   readonly config: JobOutputsConfig | null;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly self: { readonly command: string; readonly args: readonly string[] };
   readonly ownPorts: readonly number[];
   readonly log: Logger;
-}): JobOutputs {
-  const { config, log } = options;
-  const deliver = channelOf(options);
-  const queue = new Map<string, Buffer>();
-  const stopped = new AbortController();
-  let working: Promise<void> | null = null;
-  let told: number | null = null;
-  let closing = false;
-
-  function put(name: string, body: Buffer): 'stored' | 'no_channel' | 'full' {
-    if (deliver === null) return 'no_channel';
-    const queued = [...queue].reduce((sum, [other, { length }]) => sum + (other === name ? 0 : length), 0);
-    if (queued + body.length > MAX_QUEUED_BYTES || (!queue.has(name) && queue.size >= MAX_QUEUED_FILES)) return 'full';
-    queue.set(name, body);
-    working ??= work(deliver).finally(() => {
-      working = null;
-    });
-    return 'stored';
-  }
-
-  async function work(send: DeliverFile): Promise<void> {
-    let pause = RETRY_FIRST_MS;
-    let failing = false;
-    for (let next = queue.entries().next(); !next.done; next = queue.entries().next()) {
-      const [name, body] = next.value;
-      const failure = await send(name, body, stopped.signal);
-      if (failure === null) {
-        if (queue.get(name) === body) queue.delete(name);
-        if (failing) log.info({ event: 'report_recovered', file: name }, 'the site takes reports again');
-        failing = false;
-        pause = RETRY_FIRST_MS;
-        continue;
-      }
-      if (stopped.signal.aborted) return;
-      if (!failing)
-        log.warn(
-          { event: 'report_failed', file: name, error: failure },
-          `${name} could not be handed to the site (${failure}), it is tried again`,
-        );
-      failing = true;
-      // The others get their turn: one file that the site refuses must not hold back the rest.
-      if (queue.delete(name)) queue.set(name, body);
-      await pauseFor(closing ? RETRY_FIRST_MS / 10 : pause * (0.5 + Math.random() / 2), stopped.signal);
-      pause = Math.min(RETRY_MOST_MS, pause * 2);
-    }
-  }
-
-  // The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"): load and uptime, as Vac's own hooks write it.
-  const beat = config?.heartbeatFile ?? null;
-  const beating =
-    beat === null || deliver === null
-      ? undefined
-      : setInterval(() => put(beat, heartbeatText()), config?.heartbeatMs).unref();
-  if (beat !== null) put(beat, heartbeatText());
-
-  return {
-    put,
-    update({ snapshot }) {
-      const { phase, deadlineMs, payloads, reason } = snapshot;
-      if (deadlineMs === null) told = null;
-      // A second announcement after a clear is a new word; a time that only moved is not.
-      if (phase !== 'stopped' || payloads.stopped + payloads.stopping === 0 || told !== null) return;
-      told = deadlineMs;
-      const text = '100 Shutdown as requested by the host';
-      if (put('shutdown_message', Buffer.from(text)) === 'stored')
-        log.info({ event: 'shutdown_message', code: 100, reason }, `told the site: ${text}`);
-    },
-    async close() {
-      closing = true;
-      clearInterval(beating);
-      const bound = setTimeout(() => stopped.abort(), CLOSE_BOUND_MS);
-      await working;
-      clearTimeout(bound);
-      stopped.abort();
-      if (queue.size > 0)
-        log.warn({ event: 'report_lost', files: [...queue.keys()] }, `${queue.size} reports did not reach the site`);
-    },
-  };
 }
 
-function channelOf(options: Parameters<typeof openJobOutputs>[0]): DeliverFile | null {
+function channelOf(options: JobOutputsOptions): DeliverFile | null {
   const { config, env, self, ownPorts, log } = options;
   const named = env['JOBOUTPUTS'];
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
+  if (url !== null && !URL.canParse(url)) {
+    log.warn({ event: 'report_channel_bad' }, 'JOBOUTPUTS is not a URL: nothing is reported');
+    return null;
+  }
   // `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever.
   if (url !== null && isOwnEndpoint(url, ownPorts)) return null;
   const directory = config?.directory ?? (url === null && named?.startsWith('/') ? named : null);
   if (url === null && directory === null) return null;
-  log.info({ event: 'report_channel', to: url ?? directory }, `reports go to ${url ?? directory}`);
+  // Without user, password or query, which may be secrets.
+  const to = url === null ? directory : new URL(url).origin + new URL(url).pathname;
+  log.info({ event: 'report_channel', to }, `reports go to ${to}`);
   return deliverTo(
     { url, directory, ca: config?.caFile ?? null, cert: config?.certFile ?? null, key: config?.keyFile ?? null },
     self,

@@ -30,8 +30,6 @@ export interface Driver {
   /** One fresh reading in addition to the interval's (S1.6: confirm an absence); the earliest of several counts. */
   pollSoon(inMs: number): void;
   live(): LiveSource;
-  /** What the heart said of the source (it knows staleness), shown by `live` until the next reading says otherwise. */
-  setState(state: SourceState): void;
   info(): SourceInfo;
   /** Ends everything, in flight or planned, and closes the source. Nothing is emitted afterwards. */
   stop(): void;
@@ -174,9 +172,6 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
       failures,
       pollMs: nominalPollMs(source),
     }),
-    setState(said) {
-      state = said;
-    },
     info: () => ({ name: source.name, rank: source.rank, pollMs: nominalPollMs(source) }),
     stop() {
       if (stopping.signal.aborted) return;

@@ -14,8 +14,8 @@ const say = (text) => require('node:fs').writeSync(1, text + '\\n');
 const hear = (signal, then = () => {}) => process.on(signal, () => { say(signal + ' ' + Date.now()); then(); });
 const after = (secs, then) => process.stdin.once('data', (unixSecs) =>
   setTimeout(then, Math.max(0, (Number(unixSecs) + secs) * 1000 - Date.now())));
-const background = (script) => require('node:child_process').spawn(process.execPath, ['-e', script],
-  { stdio: ['ignore', 'inherit', 'ignore'] });
+const background = (script, options = {}) => require('node:child_process').spawn(process.execPath, ['-e', script],
+  { stdio: ['ignore', 'inherit', 'ignore'], ...options });
 setInterval(() => {}, 1 << 30);
 `;
 

@@ -47,6 +47,8 @@ async function pidOf(payload: TestPayload, name: string): Promise<number> {
 /** In the payload's group, deaf to SIGTERM, and says so when it is. */
 const WITH_DEAF_CHILD = `say('child is ' + background(
   "process.on('SIGTERM', () => {}); setInterval(() => {}, 1 << 30); console.log('ready')").pid);`;
+/** In a session of its own, where no signal to the group reaches it. */
+const WITH_STRAY = `say('stray is ' + background('setInterval(() => {}, 1 << 30)', { detached: true }).pid);`;
 
 describe('exec without a daemon', { concurrency: 4 }, () => {
   test('the exit code is the payload’s, 128 + n for a signal, 127 and 126 for what cannot be run', async (t) => {
@@ -146,7 +148,7 @@ describe('exec under a daemon', { concurrency: true }, () => {
   test('one deadline, many payloads: each by its own steps, all in time; then the site is told and nothing new starts', async (t) => {
     const outputs = temporary(t);
     const agent = await startAgent(t, {
-      config: '[stop]\ngrace = "2s"\n',
+      config: '[stop]\ngrace = "4s"\n',
       channels: (dir) => ['--machinefeatures', `${dir}/host/machinefeatures`, '--joboutputs', outputs],
       machine: { total_cpu: 8 },
     });
@@ -154,11 +156,11 @@ describe('exec under a daemon', { concurrency: true }, () => {
       startExec(t, { runtimeDir: agent.runtimeDir, script, options });
     const [obeys, deaf, leaves, stepped, done] = await Promise.all([
       start(`hear('SIGTERM', () => process.exit(0)); say('ready');`),
-      start(`hear('SIGTERM'); ${WITH_DEAF_CHILD}`, '--grace', '5s'),
-      start(`hear('SIGTERM', () => process.exit(0)); ${WITH_DEAF_CHILD}`, '--grace', '5s'),
+      start(`hear('SIGTERM'); ${WITH_STRAY} ${WITH_DEAF_CHILD}`, '--grace', '8s'),
+      start(`hear('SIGTERM', () => process.exit(0)); ${WITH_DEAF_CHILD}`, '--grace', '8s'),
       start(
         `hear('SIGUSR1'); hear('SIGTERM', () => process.exit(0)); say('ready');`,
-        ...['--step', '1s:SIGTERM', '--step', 'grace:USR1:leader', '--grace', '3s'],
+        ...['--step', '3s:SIGTERM', '--step', 'grace:USR1:leader', '--grace', '6s'],
       ),
       start(`hear('SIGTERM', () => process.exit(0)); process.stdin.once('data', () => process.exit(7)); say('ready');`),
     ]);
@@ -166,7 +168,7 @@ describe('exec under a daemon', { concurrency: true }, () => {
     done.child.stdin?.write('go\n');
     assert.equal(await exitCode(done), 7, 'ended by itself before anything was announced');
 
-    const at = inSecs(6);
+    const at = inSecs(9);
     agent.hostDirs.set('machine', 'shutdowntime', at);
     const ends = await Promise.all(
       [obeys, deaf, leaves, stepped].map(async (payload) => {
@@ -176,13 +178,14 @@ describe('exec under a daemon', { concurrency: true }, () => {
     );
     for (const { code, endedMs } of ends) {
       assert.equal(code, 75, 'stopped by the deadline, whatever it returned');
-      assertBetween(endedMs, at - 5, at, 'the end');
+      assertBetween(endedMs, at - 8, at, 'the end');
     }
-    assertBetween(await heard(obeys, 'SIGTERM'), at - 2, at, 'SIGTERM of one that states no grace: the daemon’s');
-    assertBetween(await heard(deaf, 'SIGTERM'), at - 5, at, 'SIGTERM by its own grace');
-    assertBetween(await heard(stepped, 'SIGUSR1'), at - 3, at - 1, 'its own first step');
-    assertBetween(await heard(stepped, 'SIGTERM'), at - 1, at, 'its own second step');
+    assertBetween(await heard(obeys, 'SIGTERM'), at - 4, at, 'SIGTERM of one that states no grace: the daemon’s');
+    assertBetween(await heard(deaf, 'SIGTERM'), at - 8, at, 'SIGTERM by its own grace');
+    assertBetween(await heard(stepped, 'SIGUSR1'), at - 6, at - 3, 'its own first step');
+    assertBetween(await heard(stepped, 'SIGTERM'), at - 3, at, 'its own second step');
     for (const payload of [deaf, leaves]) assert.ok(!isAlive(await pidOf(payload, 'child')), 'no member is left');
+    await untilDead(await pidOf(deaf, 'stray'));
 
     await agent.until('over', ({ overdue, phase }) => overdue && phase === 'stopped');
     assert.deepEqual((await agent.lifetime()).payloads, { running: 0, stopping: 0, stopped: 5 });
@@ -213,19 +216,19 @@ describe('exec under a daemon', { concurrency: true }, () => {
   });
 
   test('S3.6 cancelled after SIGTERM: no SIGKILL follows, and the exit code is the payload’s own', async (t) => {
-    const agent = await startAgent(t, { config: '[stop]\ngrace = "3s"\n', machine: { total_cpu: 8 } });
+    const agent = await startAgent(t, { config: '[stop]\ngrace = "4s"\n', machine: { total_cpu: 8 } });
     // Beyond the deadline and every step before it: whoever had not heard of the cancel would have killed it by then.
     const payload = await startExec(t, {
       runtimeDir: agent.runtimeDir,
       script: `hear('SIGTERM'); after(1, () => process.exit(5)); say('ready');`,
     });
     await registered(agent, 1);
-    const at = inSecs(4);
+    const at = inSecs(6);
     tell(payload, at);
     const operator = (method: string, body?: unknown) =>
       agent.request('/v1/notices', { method, socket: 'admin.sock', ...(body !== undefined && { body }) });
     assert.equal((await operator('POST', { kind: 'shutdown', at })).status, 201);
-    assertBetween(await heard(payload, 'SIGTERM'), at - 3, at, 'SIGTERM');
+    assertBetween(await heard(payload, 'SIGTERM'), at - 4, at, 'SIGTERM');
     assert.equal((await operator('DELETE')).status, 204);
     assert.equal((await agent.lifetime()).phase, 'running');
     const [row] = await payloadRows(agent);

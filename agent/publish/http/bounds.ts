@@ -1,4 +1,6 @@
 /** Every bound of the HTTP side in one place, each with its reason; options may replace them (tests, small machines). */
+import { readFileSync } from 'node:fs';
+
 export interface HttpBounds {
   /** Streams and hanging GETs together: each holds a socket and a little memory (SYSTEMS.md, "HTTP and streams"). */
   readonly maxStreams: number;
@@ -42,8 +44,25 @@ export const HEADERS_TIMEOUT_MS = 10_000;
 export const REQUEST_TIMEOUT_MS = 30_000;
 /** Between two requests; longer than a heartbeat so that clients keep their identified connection. */
 export const KEEP_ALIVE_MS = 75_000;
-/** Connections of one listener: the streams and as many short requests again. */
-export const MAX_CONNECTIONS = 2048;
+/** Connections of one listener at the most: the streams and as many short requests again. */
+const MAX_CONNECTIONS = 2048;
+/** Loopback IPv4 and IPv6 and two sockets. */
+const LISTENERS = 4;
+/** Descriptors for everything else: host directories, /proc reads before each kill, journal, children. */
+const RESERVED_DESCRIPTORS = 256;
+const LEAST_CONNECTIONS = 32;
+
+/** Connections of one listener, so that all of them together leave descriptors for the agent's own work: nobody must be able to stop the stopping. */
+export function maxConnections(procRoot: string): number {
+  let soft = 1024;
+  try {
+    const limits = readFileSync(`${procRoot}/self/limits`, 'latin1');
+    soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? soft);
+  } catch {
+    // The smallest limit that systems give.
+  }
+  return Math.max(LEAST_CONNECTIONS, Math.min(MAX_CONNECTIONS, Math.floor((soft - RESERVED_DESCRIPTORS) / LISTENERS)));
+}
 /** After this long at close, whatever still hangs is cut; with `CLOSE_MS` the end comes within 1 s. */
 export const CUT_MS = 300;
 export const CLOSE_MS = 900;

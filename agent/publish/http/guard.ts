@@ -118,6 +118,10 @@ function checkTarget(request: IncomingMessage): void {
 function checkHost(request: IncomingMessage): void {
   const channel = channelOf(request.socket);
   if (channel.kind !== 'tcp') return;
+  // RFC 9112, 3.2: Node keeps the first of two, others behind or before us might keep the second.
+  if (request.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length > 1) {
+    throw refusal(400, 'two_hosts', 'There must be one Host header.');
+  }
   const host = request.headers.host ?? '';
   if (LOCAL_HOST.test(host)) return;
   // An address that the operator added answers to itself: a literal address cannot be rebound.

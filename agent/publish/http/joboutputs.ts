@@ -35,8 +35,7 @@ export function addJobOutputRoutes(app: FastifyInstance, context: HttpContext): 
         const { name } = request.params;
         if (!NAME.test(name))
           throw new ProblemError(400, 'bad_name', 'A name is 1 to 128 of A-Z a-z 0-9 . _ -, without a leading dot.');
-        if (reservedOutputs.has(name))
-          throw refusal(403, 'reserved_name', 'This name is the agent\'s own: see "mjf-agent finish".');
+        if (reservedOutputs.has(name)) throw refusal(403, 'reserved_name', "This name is the agent's own.");
         const caller = callers.of(request.raw);
         const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
         const stored = port.jobOutput(name, body, caller.kind === 'user' ? caller.uid : 0);

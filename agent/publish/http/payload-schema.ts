@@ -162,7 +162,7 @@ export const rowSchema = {
           signal: text,
           to: text,
           due: instant,
-          state: { type: 'string', enum: ['planned', 'done', 'skipped', 'pending'] },
+          state: { type: 'string', enum: ['planned', 'done', 'refused', 'skipped', 'pending'] },
         },
       },
     },

@@ -16,7 +16,7 @@ import {
   type HttpBounds,
   KEEP_ALIVE_MS,
   MAX_BODY_BYTES,
-  MAX_CONNECTIONS,
+  maxConnections,
   REQUEST_TIMEOUT_MS,
 } from './bounds.ts';
 import { createCallers } from './caller.ts';
@@ -87,7 +87,7 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
   const listeners = createListeners({
     log,
     retryMs: bounds.retryMs,
-    createServer: () => createServer(app),
+    createServer: () => createServer(app, procRoot),
     onUrls: (urls) => urlFile.write(urls[0] ?? null),
   });
 
@@ -150,12 +150,12 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
   return app;
 }
 
-function createServer(app: FastifyInstance): http.Server {
+function createServer(app: FastifyInstance, procRoot: string): http.Server {
   const server = http.createServer(
     { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
     (request, response) => app.routing(request, response),
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = maxConnections(procRoot);
   return server;
 }
 

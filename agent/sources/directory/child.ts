@@ -99,7 +99,8 @@ export function createReaders(options: ReadersOptions): Readers {
     if (stuck >= MAX_ABANDONED) {
       throw new SourceError('hung', `${mountPoint} does not answer; ${stuck} readers are stuck in it`);
     }
-    const child = startReader(mountPoint, self, options.environment, () => {
+    let child: ReaderChild | undefined;
+    child = startReader(mountPoint, self, options.environment, () => {
       if (state.child === child) state.child = undefined;
     });
     state.child = child;

@@ -54,8 +54,11 @@ export function startReader(
   if ('error' in spawned) throw new SourceError('reader_failed', `no reader for ${mountPoint}: ${spawned.error}`);
   const { child } = spawned;
   const { stdin, stdout } = child;
-  if (stdin === null || stdout === null)
+  // Out of descriptors Node gives a child without pipes (undefined, whatever its types say) and an `error` a moment later.
+  if (!stdin || !stdout) {
+    child.once('error', () => {});
     throw new SourceError('reader_failed', `no pipes to the reader of ${mountPoint}`);
+  }
   const waiting = new Map<number, Waiting>();
   let lastId = 0;
   let ready = false;

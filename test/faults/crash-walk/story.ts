@@ -122,7 +122,10 @@ async function play(
     void entry.payload.dead.then(() => {
       entry.alive = false;
     });
-    entry.id = await until(() => `registration of ${entry.payload.plan.name}`, () => register(places, entry.payload));
+    entry.id = await until(
+      () => `registration of ${entry.payload.plan.name}`,
+      () => register(places, entry.payload),
+    );
   }
   deadlineMs = Math.ceil((Date.now() + ANNOUNCED_AHEAD_MS) / 1000) * 1000;
   announce(places, deadlineMs / 1000);
@@ -162,11 +165,14 @@ async function stopAgent(
         return now.living === 0 && now.ended === PAYLOADS.length && now.views.length === 0 ? now : null;
       },
     );
-    const uncertainMetric = await until(() => 'metrics', async () => {
-      const answer = await ask(places, { channel: 'agent', method: 'GET', path: '/metrics' });
-      if (answer === null) return null;
-      return Number(/^mjf_steps_uncertain_total (\d+)$/m.exec(answer.body.toString())?.[1] ?? 0);
-    });
+    const uncertainMetric = await until(
+      () => 'metrics',
+      async () => {
+        const answer = await ask(places, { channel: 'agent', method: 'GET', path: '/metrics' });
+        if (answer === null) return null;
+        return Number(/^mjf_steps_uncertain_total (\d+)$/m.exec(answer.body.toString())?.[1] ?? 0);
+      },
+    );
     const agent = current();
     agent.kill('SIGTERM');
     const { code, signal } = await bounded(agent.ended, WAIT_MS, 'the agent to end');
