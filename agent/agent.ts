@@ -331,11 +331,11 @@ export function startAgent(options: AgentOptions): Agent {
     async stop() {
       stopping = true;
       for (const driver of drivers.values()) driver.stop();
+      // The doors first: what was answered with "registered" must be in the journal.
+      const closed = listening.then(() => http?.close());
+      await Promise.race([Promise.allSettled([closed, reports.close()]), after(STOP_BOUND_MS)]);
       beat.stop();
-      await Promise.race([
-        Promise.allSettled([listening.then(() => http?.close()), reports.close(), memory.flush()]),
-        after(STOP_BOUND_MS),
-      ]);
+      await Promise.race([memory.flush(), after(STOP_BOUND_MS)]);
       journal.close();
       unlink();
       for (const release of releases) release();

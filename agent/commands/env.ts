@@ -1,8 +1,8 @@
 /** `mjf-agent env`: the variables of HSF-TN-2016-02 for a shell, a unit or a container. They name the agent's own output. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { readBaseUrl } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
-import { readBaseUrl } from './client.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
 import { featurePlaces } from './feature-places.ts';
 

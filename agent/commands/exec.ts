@@ -1,6 +1,7 @@
 /** `mjf-agent exec`: one payload, stopped in time, with or without a daemon (SEMANTICS S3.8). */
 import { constants } from 'node:os';
 import path from 'node:path';
+import { readBaseUrl, request } from '../client.ts';
 import { systemClock } from '../clock.ts';
 import { describeProblem, loadConfig, policyOf } from '../config.ts';
 import { followDaemon, noticeOf } from '../exec/daemon-link.ts';
@@ -12,7 +13,6 @@ import { createSink } from '../log/sink.ts';
 import { createLog } from '../log.ts';
 import { readProcess } from '../payloads/process.ts';
 import { spawnClean } from '../spawn-clean.ts';
-import { readBaseUrl, request } from './client.ts';
 import {
   type CommandContext,
   defineCommand,

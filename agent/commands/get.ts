@@ -1,7 +1,8 @@
 /** `mjf-agent get KEY`: one value for a script. */
+
+import { request } from '../client.ts';
 import { escapeLines } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { request } from './client.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
 import { ANSWER_TIMEOUT_MS, explain } from './outcome.ts';
 

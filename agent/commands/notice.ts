@@ -1,8 +1,9 @@
 /** `mjf-agent notice`: the operator's own word, over admin.sock (SEMANTICS S6.1). */
+
+import { type DaemonAnswer, type DaemonRequest, request } from '../client.ts';
 import { formatDuration } from '../duration.ts';
 import { escapeLine } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { type DaemonAnswer, type DaemonRequest, request } from './client.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf } from './command.ts';
 import { type NoticeWish, wishOf } from './notice-wish.ts';
 import { ANSWER_TIMEOUT_MS, explain } from './outcome.ts';

@@ -1,6 +1,7 @@
 /** What the commands do with an answer that is not the one they hoped for: one sentence and the right exit code. */
+
+import type { DaemonAnswer } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
-import type { DaemonAnswer } from './client.ts';
 import type { Output } from './command.ts';
 
 /** Longest answer to one question; a healthy daemon needs milliseconds. */

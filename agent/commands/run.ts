@@ -44,6 +44,9 @@ export const command = defineCommand({
 SIGTERM stops it: published files stay, payloads are left alone. SIGHUP reads the configuration again.
 Logs are JSON lines on standard output, lines for people on a terminal.`,
   async run(context) {
+    // First of all: a SIGHUP without a handler would end the process. Until there is an agent there is nothing to read again.
+    let onHangup: () => void = () => {};
+    process.on('SIGHUP', () => onHangup());
     const loaded = await loadConfig({ env: context.env, flags: flagsOf(context), ...fileOf(context) });
     if (!loaded.ok) {
       for (const problem of loaded.problems) context.complain(describeProblem(problem));
@@ -75,10 +78,7 @@ Logs are JSON lines on standard output, lines for people on a terminal.`,
       flush();
       return explainStart(error, context);
     }
-    process.on(
-      'SIGHUP',
-      () => void reload(agent, context, (sentence) => log.error({ event: 'config_refused' }, sentence)),
-    );
+    onHangup = () => void reload(agent, context, (sentence) => log.error({ event: 'config_refused' }, sentence));
     const stopped = untilStopped();
     agent
       .ready()

@@ -1,7 +1,8 @@
 /** `mjf-agent status`: the whole truth on one screen. */
+
+import { request } from '../client.ts';
 import { escapeLines } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { request } from './client.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf } from './command.ts';
 import { parseLifetime } from './lifetime-document.ts';
 import { ANSWER_TIMEOUT_MS, explain } from './outcome.ts';

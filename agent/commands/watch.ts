@@ -1,8 +1,8 @@
 /** `mjf-agent watch`: a line per change, for ever, also over restarts of the daemon. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type DaemonAnswer, request } from '../client.ts';
 import { escapeLine } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { type DaemonAnswer, request } from './client.ts';
 import { defineCommand, type Output, RUNTIME_DIR_OPTION, runtimeDirOf } from './command.ts';
 import { type LifetimeDocument, parseLifetime } from './lifetime-document.ts';
 import { explain } from './outcome.ts';

@@ -8,7 +8,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { request } from '../commands/client.ts';
+import { request } from '../client.ts';
 import { DEMO_PAYLOAD } from './payload.ts';
 import type { Screen } from './screen.ts';
 

@@ -3,7 +3,7 @@
  * was done. A daemon that is gone is looked for again and again, since it may be restarting in the middle of an upgrade.
  */
 import type { Logger } from 'pino';
-import { request } from '../commands/client.ts';
+import { request } from '../client.ts';
 import { durationMs } from '../duration.ts';
 import type { EscalationStep, StatedNotice, StepResultReport } from '../lifetime/types.ts';
 

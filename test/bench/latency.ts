@@ -11,7 +11,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { request } from '../../agent/commands/client.ts';
+import { request } from '../../agent/client.ts';
 
 const ROUNDS = Number(process.env['MJF_BENCH_ROUNDS'] ?? 40);
 const WARM_UP = 3;

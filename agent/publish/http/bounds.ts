@@ -12,6 +12,8 @@ export interface HttpBounds {
   readonly retryMs: number;
   /** Registered payloads: each costs a plan in the heart and files in the tree. */
   readonly maxPayloads: number;
+  /** Of one user who is not root: nobody may use up the places of the others. */
+  readonly maxPayloadsOfUser: number;
   /** How many look-ups of callers may come at once … */
   readonly lookupBurst: number;
   /** … and how many a second on end: one costs up to 10 ms of processor on a machine with a large socket table. */
@@ -26,6 +28,7 @@ export const DEFAULT_BOUNDS: HttpBounds = {
   heartbeatMs: 15_000,
   retryMs: 5_000,
   maxPayloads: 1024,
+  maxPayloadsOfUser: 256,
   lookupBurst: 256,
   lookupsPerSec: 30,
   rowRecheckMs: 1_000,

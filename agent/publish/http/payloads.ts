@@ -64,6 +64,17 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
           headers: { 'retry-after': '60' },
         });
       }
+      const ofUser = payloads.filter(({ spec }) => spec.uid === found.uid).length;
+      if (found.uid !== 0 && ofUser >= bounds.maxPayloadsOfUser) {
+        throw new ProblemError(
+          503,
+          'too_many_payloads',
+          `No more than ${bounds.maxPayloadsOfUser} payloads of one user.`,
+          {
+            headers: { 'retry-after': '60' },
+          },
+        );
+      }
       const { name = body.name, ...change } = changeOf(settings(body));
       const registration: Registration = { ...change, ...found, name };
       const { row, etag } = payloadRow(port.register(registration), context);

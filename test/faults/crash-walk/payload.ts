@@ -19,12 +19,16 @@ export interface RecordingPayload {
   readonly dead: Promise<{ readonly by: string | null; readonly atMs: number }>;
 }
 
-/** Standing alone, since the child runs it too. One write a line: what was received is on file even if it dies at once. */
+/**
+ * Standing alone, since the child runs it too. One write a line: what was received is on file even if it dies at once. All
+ * share the leader's standard input, which ends with the test: nobody outlives a test that is killed.
+ */
 const RECORDER = `
 const fs = require('node:fs');
 const [file, member] = process.env.WALK_RECORD.split('|');
 for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGTERM'])
   process.on(signal, () => fs.appendFileSync(file, member + ' ' + signal + ' ' + Date.now() + '\\n'));
+process.stdin.on('end', () => process.exit(1)).on('error', () => process.exit(1)).resume();
 setInterval(() => {}, 1 << 30);
 fs.writeSync(1, 'ready\\n');
 `;
@@ -33,7 +37,7 @@ const LEADER = (file: string, child: boolean): string => `
 const begin = () => { process.env.WALK_RECORD = ${JSON.stringify(`${file}|leader`)}; ${RECORDER} };
 if (${child}) {
   const env = { ...process.env, WALK_RECORD: ${JSON.stringify(`${file}|child`)} };
-  const child = spawn(process.execPath, ['-e', ${JSON.stringify(RECORDER)}], { stdio: ['ignore', 'pipe', 'inherit'], env });
+  const child = spawn(process.execPath, ['-e', ${JSON.stringify(RECORDER)}], { stdio: ['inherit', 'pipe', 'inherit'], env });
   child.stdout.once('data', () => { say('child ' + child.pid); begin(); });
 } else begin();
 `;

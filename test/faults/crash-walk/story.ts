@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { type DaemonAnswer, type DaemonRequest, request } from '../../../agent/commands/client.ts';
+import { type DaemonAnswer, type DaemonRequest, request } from '../../../agent/client.ts';
 import { type AgentProcess, type Places, placesIn, startAgent } from './agent-process.ts';
 import { type JournalSays, readJournal } from './journal-reading.ts';
 import { type RecordingPayload, startRecording } from './payload.ts';
@@ -12,7 +12,7 @@ import { deadlineInFile, inspect, type Published } from './published.ts';
 /** An agent or payload starts in a third of a second; a laden machine takes longer. */
 const WAIT_MS = 20_000;
 /** S3.5: whose SIGTERM comes after the deadline gets its SIGKILL 30 s later; only a very slow machine sees that. */
-const DEATH_WAIT_MS = 10_000;
+const DEATH_WAIT_MS = 60_000;
 const RETRY_MS = 15;
 /** How often a reader looks whether the deadline is still published. */
 const LOOK_MS = 20;

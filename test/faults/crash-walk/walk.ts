@@ -42,6 +42,20 @@ export interface WalkOptions {
   choose(calls: readonly Call[]): readonly Moment[];
 }
 
+/**
+ * Calls that only wrap the next one (Node makes its own within some): to die before either is the same, and so is to die
+ * after the last of them.
+ */
+export const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
+  const inner = WRAPPED[call.name];
+  const next = calls[call.n];
+  return inner !== undefined && next?.target === call.target && inner.includes(next.name);
+};
+const WRAPPED: Readonly<Record<string, readonly string[]>> = {
+  writeFileSync: ['openSync'],
+  rmSync: ['unlinkSync', 'rmdirSync'],
+};
+
 /** First a run that counts, then one for each chosen moment. What went wrong stands in `faults`; rejects for nothing. */
 export async function walk(options: WalkOptions): Promise<Totals> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-walk-program-'));

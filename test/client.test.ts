@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
-import { request } from '../../agent/commands/client.ts';
-import { fakeDaemon } from './cli.ts';
+import { request } from '../agent/client.ts';
+import { fakeDaemon } from './commands/cli.ts';
 
 test('a body goes as JSON over TCP to the URL that the daemon wrote', async () => {
   const daemon = await fakeDaemon(() => ({ status: 201, body: 'made', headers: { etag: '"1"' } }));

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
-import { listenerIsOf } from '../listener-owner.ts';
+import { listenerIsOf } from './listener-owner.ts';
 
 /** `agent` = agent.sock, anyone, read-only; `admin` = admin.sock, operator; `tcp` = the URL in `url`, for writes of users. */
 export type Channel = 'agent' | 'admin' | 'tcp';
