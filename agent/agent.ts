@@ -3,6 +3,7 @@
  * else in the program holds state over time, and there is one way to start and one to stop.
  */
 import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
 import path from 'node:path';
 import type { Logger } from 'pino';
 import { claim } from './claim.ts';
@@ -96,6 +97,7 @@ export function startAgent(options: AgentOptions): Agent {
   const listeners = new Set<(publication: Publication) => void>();
   const drivers = new Map<string, Driver>();
   let http: HttpServer | null = null;
+  let listening: Promise<void> = Promise.resolve();
   const silent = new Set<string>();
   let allAnswered: () => void = () => {};
   const answered = new Promise<void>((resolve) => {
@@ -185,17 +187,48 @@ export function startAgent(options: AgentOptions): Agent {
   function onTick(now: Instant): void {
     const specs = Object.values(beat.state().payloads).map((record) => record.spec);
     if (specs.length > 0) lookAfter(specs);
-    if (publication !== null && files.moved()) {
+    if (publication !== null && files.disturbed()) {
       log.warn(
-        { event: 'output_covered' },
-        'a mount has come over the published directories, or gone: publishing beside it, under own/',
+        { event: 'output_disturbed' },
+        'somebody has changed the published directories: they are made complete again',
       );
-      files.publish(publication);
+      publishFiles(publication);
     } else if (files.broken() !== null) files.flush();
+    reopenDoors();
     if (now.mono - touchedMono >= TOUCH_MS) {
       touchedMono = now.mono;
       files.touch();
     }
+  }
+
+  async function openDoors(): Promise<void> {
+    // Loaded after the first publication: fastify costs more time than everything before it (SYSTEMS.md, "Build").
+    const { startHttp } = await import('./publish/http/server.ts');
+    if (stopping) return;
+    const listen = config.listen === 'off' ? [] : config.listen;
+    const { joboutputs } = config.report;
+    http = await startHttp(port, {
+      listen,
+      runtimeDir: config.runtimeDir,
+      log,
+      version,
+      procRoot: path.join(root, 'proc'),
+      reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
+      listenFds: inheritedListeners(env, process.pid),
+      ...groupOption(config.adminGroup, root, log),
+    });
+  }
+
+  /** Sockets and `url` went with a runtime directory that somebody removed. */
+  function reopenDoors(): void {
+    const gone = http !== null && !fs.existsSync(path.join(config.runtimeDir, 'agent.sock'));
+    if (!gone || stopping) return;
+    const old = http;
+    http = null;
+    log.warn({ event: 'sockets_lost' }, 'the sockets have been removed: all listeners are opened again');
+    listening = (old?.close() ?? Promise.resolve()).then(openDoors).catch((error: unknown) => {
+      log.error({ event: 'internal', err: error }, 'the HTTP interface could not be opened again');
+    });
   }
 
   function lookAfter(specs: readonly PayloadSpec[]): void {
@@ -290,23 +323,7 @@ export function startAgent(options: AgentOptions): Agent {
       `ready, publishing under ${config.runtimeDir}`,
     );
   })();
-  const listening = (async () => {
-    // Loaded after the first publication: fastify costs more time than everything before it (SYSTEMS.md, "Build").
-    const { startHttp } = await import('./publish/http/server.ts');
-    if (stopping) return;
-    const listen = config.listen === 'off' ? [] : config.listen;
-    const { joboutputs } = config.report;
-    http = await startHttp(port, {
-      listen,
-      runtimeDir: config.runtimeDir,
-      log,
-      version,
-      procRoot: path.join(root, 'proc'),
-      reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
-      listenFds: inheritedListeners(env, process.pid),
-      ...groupOption(config.adminGroup, root, log),
-    });
-  })();
+  listening = openDoors();
 
   return {
     async ready() {

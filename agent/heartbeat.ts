@@ -46,6 +46,8 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   let held: Input[] | null = null;
   const waiting: Input[] = [];
   let last = { ...clock.now(), boot: clock.bootMs() };
+  /** Fixed by the last look alone: inputs that come more often than once a second must not put it off for ever. */
+  const nextLookMono = (): number => last.mono + TICK_MS;
 
   function submit(input: Input): void {
     if (stopped) return;
@@ -78,20 +80,21 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   function arm(): void {
     if (stopped) return;
     clearTimeout(timer);
-    timer = setTimeout(tick, held === null ? untilWake() : TICK_MS);
+    timer = setTimeout(tick, untilNext());
   }
 
-  /** What is due while inputs are held back stays due: asking again at once would only spin. */
-  function untilWake(): number {
+  function untilNext(): number {
     const now = clock.now();
-    const wall = (wake.wall ?? Number.POSITIVE_INFINITY) - now.wall;
-    const mono = (wake.mono ?? Number.POSITIVE_INFINITY) - now.mono;
-    return Math.max(0, Math.ceil(Math.min(TICK_MS, wall, mono)));
+    // What is due while inputs are held back stays due: asking again at once would only spin.
+    const wall = held === null && wake.wall !== null ? wake.wall - now.wall : TICK_MS;
+    const mono = held === null && wake.mono !== null ? wake.mono - now.mono : TICK_MS;
+    return Math.max(0, Math.ceil(Math.min(TICK_MS, nextLookMono() - now.mono, wall, mono)));
   }
 
   function tick(): void {
     const now = clock.now();
-    const jump = jumped(now);
+    const look = now.mono >= nextLookMono();
+    const jump = look ? jumped(now) : null;
     if (jump !== null && held === null) {
       hold(jump, now);
       return;
@@ -102,7 +105,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     )
       submit({ type: 'tick' });
     try {
-      options.onTick?.(now);
+      if (look) options.onTick?.(now);
     } catch (error) {
       options.onError(error, { type: 'tick' });
     }

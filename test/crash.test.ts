@@ -44,8 +44,7 @@ test('a view whose removal was cut short by kill -9 is gone after the next start
   fs.writeFileSync(path.join(views, 'inhabited', 'jobfeatures', 'job_id'), 'j1\n');
   openFilePublisher({
     dir,
-    shutdownTimeFile: null,
-    nowMs: Date.now,
+    now: () => ({ wall: Date.now(), mono: performance.now() }),
     onError: assert.fail,
     onRecovery: assert.fail,
   });

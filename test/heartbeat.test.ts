@@ -125,6 +125,27 @@ describe('heartbeat', () => {
     assert.deepEqual(jumps, []);
   });
 
+  test('inputs that come more often than once a second do not put off the look at the clocks and the payloads', () => {
+    const state = initialState(START - 18_000_000, START - 18_000_000);
+    let looks = 0;
+    const busy = startHeartbeat({
+      clock: { now: () => ({ wall, mono }), bootMs: () => boot },
+      state,
+      carryOut: () => {},
+      onTick: () => {
+        looks += 1;
+      },
+      onJump: async () => {},
+      onError: () => {},
+    });
+    for (let half = 0; half < 20; half += 1) {
+      busy.submit({ type: 'tick' });
+      pass(500);
+    }
+    busy.stop();
+    assert.ok(looks >= 9, `${looks} looks in ten seconds`);
+  });
+
   test('an input that an effect chokes on costs that input alone', () => {
     const state = initialState(START, START);
     const failing = startHeartbeat({

@@ -16,10 +16,17 @@ shutdown 20 s ahead, and shows what happens. Ends with 0 when the payload was st
 the site told; else with 1. Needs no privileges and leaves nothing behind.`,
   async run(context) {
     const interrupted = new AbortController();
-    process.once('SIGINT', () => interrupted.abort());
-    process.once('SIGTERM', () => interrupted.abort());
-    const screen = createScreen({ write: context.out, isTTY: process.stdout.isTTY === true }, Date.now);
-    const good = await playDemo({ self: selfCommand(), screen, env: process.env, signal: interrupted.signal });
-    return good ? EXIT.ok : EXIT.failure;
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupted.abort());
+    // Written directly: `demo | head` must be cleaned up after, not ended at once.
+    process.stdout.on('error', () => interrupted.abort());
+    const screen = createScreen(process.stdout, Date.now);
+    try {
+      const good = await playDemo({ self: selfCommand(), screen, env: process.env, signal: interrupted.signal });
+      return good ? EXIT.ok : EXIT.failure;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error)) throw error;
+      context.complain(`demo: ${error.message}`);
+      return EXIT.cannotCreate;
+    }
   },
 });

@@ -1,14 +1,17 @@
 /** `mjf-agent exec`: one payload, stopped in time, with or without a daemon (SEMANTICS S3.8). */
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import path from 'node:path';
 import { readBaseUrl, request } from '../client.ts';
 import { systemClock } from '../clock.ts';
-import { describeProblem, loadConfig, policyOf } from '../config.ts';
+import { type Config, describeProblem, loadConfig, policyOf } from '../config.ts';
 import { followDaemon, noticeOf } from '../exec/daemon-link.ts';
+import { hostPlaces, type Places, payloadEnvironment } from '../exec/environment.ts';
 import { ownSources } from '../exec/fallback.ts';
 import { parseDuration, parseStep } from '../exec/options.ts';
 import { DAEMON_SOURCE, supervise } from '../exec/supervise.ts';
 import { EXIT } from '../exit-codes.ts';
+import type { Observation } from '../lifetime/types.ts';
 import { createSink } from '../log/sink.ts';
 import { createLog } from '../log.ts';
 import { readProcess } from '../payloads/process.ts';
@@ -83,7 +86,10 @@ group gets SIGTERM at the deadline less the grace, and SIGKILL 5 s before the de
 Exit code: 75 when the deadline stopped the payload, whatever it returned (a batch system should requeue it); else the
 payload's own, 128 + n for a signal; 127 or 126 when it could not be started.
 
-Without a daemon exec reads the host's channels itself; should the daemon die, it goes on with the last plan that it had.`,
+Without a daemon exec reads the host's channels itself; should the daemon die, it goes on with the last plan that it had.
+
+The payload has no controlling terminal. A hang-up (SIGHUP) is passed on like any other signal, and Node forgets that it was
+to be ignored: to outlive a logout write "mjf-agent exec -- nohup COMMAND".`,
   async run(context) {
     const [name, ...args] = context.rest ?? context.positionals;
     if (name === undefined) throw new UsageError('what is to be run? usage: mjf-agent exec [OPTIONS] -- COMMAND…');
@@ -118,16 +124,35 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   });
   const alive = !('unreachable' in first) && first.status === 200;
   if (alive && overdue(first.body)) {
-    context.complain('the deadline of this machine has passed: nothing new is started (75, requeue it)');
-    return EXIT.deadline;
+    return refuse(context);
   }
 
   const label = values.name ?? path.basename(name);
   const sink = createSink({ fd: STDERR_FD, onDrop: () => {} });
   const { log } = createLog({ level: 'warn', tty: true, stream: sink });
-  const env = await payloadEnvironment(context, runtimeDir, alive, values.features ?? 'path');
+  let observe: (observation: Observation) => void = () => {};
+  const fallback = ownSources({
+    config: loaded.config,
+    env: context.env,
+    log,
+    clock: systemClock,
+    emit: (observation) => observe(observation),
+  });
+  const early: Observation[] = [];
+  if (!alive) {
+    observe = (observation) => early.push(observation);
+    await fallback.firstAnswers();
+    if (fallback.overdue(early)) {
+      fallback.stop();
+      return refuse(context);
+    }
+  }
+  const marker = randomBytes(8).toString('hex');
+  const places = await findPlaces(context, loaded.config, runtimeDir, alive, values.features ?? 'path');
+  const env = payloadEnvironment(context.env, places, marker);
   const spawned = spawnClean(name, args, { env, stdio: 'inherit', detached: true });
   if ('error' in spawned) {
+    fallback.stop();
     context.complain(
       spawned.error === 'not_found' ? `${name}: command not found` : `${name}: cannot be executed (${spawned.error})`,
     );
@@ -144,16 +169,10 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
 
   /** What counts where the payload states nothing itself: the configuration's until the daemon has spoken, then its last word. */
   let policy = policyOf(loaded.config);
-  const fallback = ownSources({
-    config: loaded.config,
-    env: context.env,
-    log,
-    clock: systemClock,
-    emit: (observation) => supervision.observe(observation),
-  });
   const supervision = supervise({
     child,
     leader: { pid: child.pid, startTicks: info.startTicks },
+    marker,
     name: label,
     uid: process.getuid?.() ?? 0,
     graceMs,
@@ -197,17 +216,16 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
         if (alive)
           log.warn(
             { event: 'daemon_lost' },
-            "the daemon is gone: its last plan stands, and the host's channels are read directly",
+            "the daemon is gone: its last plan stands, and those of the host's channels that can be found from here are read directly",
           );
         fallback.start();
       }
       supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
     },
   });
-  if (!alive) {
-    fallback.start();
-    supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
-  }
+  supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
+  for (const observation of early) supervision.observe(observation);
+  observe = supervision.observe;
   forwardSignals(child.pid);
 
   const end = await supervision.ended;
@@ -218,6 +236,12 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   return end.signal === null ? (end.code ?? EXIT.failure) : 128 + constants.signals[end.signal];
 }
 
+/** S3.7: after the deadline nothing new is started. */
+function refuse(context: ExecContext): number {
+  context.complain('the deadline of this machine has passed: nothing new is started (75, requeue it)');
+  return EXIT.deadline;
+}
+
 function overdue(body: Buffer): boolean {
   try {
     return (JSON.parse(body.toString()) as { overdue?: unknown }).overdue === true;
@@ -226,31 +250,39 @@ function overdue(body: Buffer): boolean {
   }
 }
 
-/** What the payload finds in its environment (mjf.md: some readers take only a path, others only a URL). */
-async function payloadEnvironment(
+/** Where the daemon publishes, else where the host does. */
+async function findPlaces(
   context: ExecContext,
+  config: Config,
   runtimeDir: string,
   alive: boolean,
   features: 'path' | 'url',
-): Promise<NodeJS.ProcessEnv> {
-  if (!alive) return { ...context.env };
+): Promise<Places> {
+  if (!alive) {
+    const places = hostPlaces(config, context.env, featurePlaces(runtimeDir));
+    if (features === 'url' && !/^https?:/.test(places.machinefeatures ?? places.jobfeatures ?? ''))
+      context.complain('without a daemon there are no URLs: the payload gets what the host offers');
+    return places;
+  }
   const url = await readBaseUrl(runtimeDir);
   if (features === 'url' && url === undefined)
     context.complain('the daemon has no HTTP interface: the payload gets paths');
-  const places =
-    features === 'url' && url !== undefined
-      ? { machinefeatures: `${url}/machinefeatures`, jobfeatures: `${url}/jobfeatures` }
-      : featurePlaces(runtimeDir);
-  return {
-    ...context.env,
-    MACHINEFEATURES: places.machinefeatures,
-    JOBFEATURES: places.jobfeatures,
-    ...(url !== undefined && { JOBOUTPUTS: `${url}/joboutputs` }),
-  };
+  const joboutputs = url === undefined ? undefined : `${url}/joboutputs`;
+  if (features === 'path' || url === undefined) return { ...featurePlaces(runtimeDir), joboutputs };
+  return { machinefeatures: `${url}/machinefeatures`, jobfeatures: `${url}/jobfeatures`, joboutputs };
 }
 
 /** Ctrl-C on the terminal and the batch system's SIGTERM reach us alone, since the payload has a session of its own. */
 function forwardSignals(pid: number): void {
+  // Ctrl-Z: a group without a terminal ignores SIGTSTP, so it is stopped outright, and goes on when we do (SIGCONT below).
+  process.on('SIGTSTP', () => {
+    try {
+      process.kill(-pid, 'SIGSTOP');
+    } catch {
+      // It has just ended.
+    }
+    process.kill(process.pid, 'SIGSTOP');
+  });
   for (const signal of FORWARDED) {
     process.on(signal, () => {
       try {

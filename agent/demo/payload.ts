@@ -5,6 +5,7 @@
 export const DEMO_PAYLOAD = `
 const fs = require('node:fs');
 const file = process.env.DEMO_CHECKPOINT;
+fs.writeFileSync(process.env.DEMO_PID, String(process.pid));
 let events = 0;
 const work = setInterval(() => { events += 17; }, 50);
 process.on('SIGTERM', () => {
@@ -13,6 +14,7 @@ process.on('SIGTERM', () => {
   setTimeout(() => {
     fs.writeFileSync(file + '.new', JSON.stringify({ events, at: Date.now() }));
     fs.renameSync(file + '.new', file);
+    fs.rmSync(process.env.DEMO_PID);
     console.log('payload: checkpoint written, going');
     process.exit(0);
   }, 1500);

@@ -34,12 +34,29 @@ export interface DemoOptions {
 export async function playDemo(options: DemoOptions): Promise<boolean> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-agent-demo-'));
   const started: ChildProcess[] = [];
+  const cleanUp = (): void => {
+    endPayload(path.join(dir, 'payload.pid'));
+    for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    fs.rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+  };
+  // Also where the process ends in the middle: the payload has a session of its own and would live on for ever.
+  process.once('exit', cleanUp);
   try {
     return await play(options, dir, started);
   } finally {
     options.screen.end();
-    for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-    fs.rmSync(dir, { recursive: true, force: true });
+    cleanUp();
+    process.off('exit', cleanUp);
+  }
+}
+
+/** The payload wrote its pid down itself; it leads its own group. */
+function endPayload(file: string): void {
+  try {
+    const pid = Number(fs.readFileSync(file, 'utf8'));
+    if (Number.isInteger(pid) && pid > 1) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // Never started, or ended as it should.
   }
 }
 
@@ -60,14 +77,14 @@ async function play(
   fs.mkdirSync(place('joboutputs'));
   screen.say(`host: a directory with machine and job features in ${dir}`);
 
-  const { MACHINEFEATURES: _m, JOBFEATURES: _j, JOBOUTPUTS: _o, ...clean } = env;
-  const environment = {
-    ...clean,
-    MJF_AGENT_STOP__DRAIN: `${DRAIN_SECS}s`,
-    MJF_AGENT_STOP__GRACE: `${GRACE_SECS}s`,
-    MJF_AGENT_PUBLISH__LINK_ETC: 'false',
-  };
+  // Nothing of this machine's own configuration: it may name places that are in real use.
+  const names = ['MACHINEFEATURES', 'JOBFEATURES', 'JOBOUTPUTS'];
+  const clean = Object.entries(env).filter(([name]) => !names.includes(name) && !name.startsWith('MJF_AGENT_'));
+  const environment = { ...Object.fromEntries(clean), DEMO_PID: place('payload.pid') };
+  fs.writeFileSync(place('config.toml'), `[stop]\ndrain = "${DRAIN_SECS}s"\ngrace = "${GRACE_SECS}s"\n`);
+  const config = ['--config', place('config.toml')];
   const common = [
+    ...config,
     '--machinefeatures',
     place('machinefeatures'),
     '--jobfeatures',
@@ -92,7 +109,7 @@ async function play(
   const runtime = ['--runtime-dir', place('run')];
   const payload = start(
     self,
-    ['exec', ...runtime, '--name', 'simulation', '--', process.execPath, '-e', DEMO_PAYLOAD],
+    ['exec', ...runtime, ...config, '--name', 'simulation', '--', process.execPath, '-e', DEMO_PAYLOAD],
     { ...environment, DEMO_CHECKPOINT: place('checkpoint') },
     started,
   );

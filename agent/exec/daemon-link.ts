@@ -4,13 +4,13 @@
  */
 import type { Logger } from 'pino';
 import { request } from '../client.ts';
-import { durationMs } from '../duration.ts';
+import { durationMs, isDuration } from '../duration.ts';
 import type { EscalationStep, StatedNotice, StepResultReport } from '../lifetime/types.ts';
 
 /** A hanging GET ends after this even if nothing changes, so that a half-dead connection is noticed. */
-const HANG_SECS = 60;
+const HANG_SECS = 20;
 /** An answer that does not hang comes from the same machine: it is there at once or not at all. */
-const ANSWER_BOUND_MS = 5_000;
+const ANSWER_BOUND_MS = 3_000;
 /** Pause before the daemon is looked for again, jittered: a restart takes a few hundred milliseconds. */
 const RETRY_MS = 500;
 /** S3.8: gone for longer than a restart takes; from then on `exec` reads the host's channels itself. */
@@ -166,12 +166,16 @@ export function followDaemon(options: {
         timeoutMs: ANSWER_BOUND_MS,
       });
       // Sent again with the next plan. What it will never take (400, 409) is let go; forgotten (404), it registers us anew.
-      if ('unreachable' in answer || answer.status >= 500 || answer.status === 429 || answer.status === 404) return;
+      if ('unreachable' in answer || answer.status >= 500 || [403, 404, 429].includes(answer.status)) return;
       unsent.splice(0, results.length);
     }
   }
 
-  const following = follow();
+  // Whatever the daemon says, the payload's supervision must not end over it.
+  const following = follow().catch((error: unknown) => {
+    log.error({ event: 'internal', err: error }, 'a fault in following the daemon: its last plan stands');
+    options.onState('lost');
+  });
   return {
     acknowledge(report) {
       unsent.push(report);
@@ -227,8 +231,12 @@ function stepOf(value: unknown): EscalationStep | null {
   if (typeof value !== 'object' || value === null) return null;
   const { at, signal, to } = value as Record<string, unknown>;
   if (typeof signal !== 'string' || typeof at !== 'string') return null;
-  const when = at === 'grace' ? 'grace' : durationMs(at);
-  return { at: when, signal, ...((to === 'leader' || to === 'group' || to === 'all') && { to }) };
+  if (at !== 'grace' && !isDuration(at)) return null;
+  return {
+    at: at === 'grace' ? 'grace' : durationMs(at),
+    signal,
+    ...((to === 'leader' || to === 'group' || to === 'all') && { to }),
+  };
 }
 
 const milliseconds = (secs: unknown): number | null => (typeof secs === 'number' ? secs * 1000 : null);

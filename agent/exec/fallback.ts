@@ -1,7 +1,9 @@
 /** The host's channels, read by `exec` itself while there is no daemon that does (SEMANTICS S3.8). */
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
-import type { Config } from '../config/types.ts';
+import { type Config, policyOf } from '../config.ts';
+import { initialState } from '../lifetime/state.ts';
+import { step } from '../lifetime/step.ts';
 import type { Observation, SourceInfo } from '../lifetime/types.ts';
 import { selfCommand } from '../self.ts';
 import { createSources } from '../sources/create.ts';
@@ -12,8 +14,15 @@ const NOT_NEEDED: ReadonlySet<string> = new Set(['self']);
 /** Nowhere: what a dead daemon left published is the last truth there is, and so a channel for `exec`. */
 const NO_OUTPUT_OF_OURS = '/dev/null/mjf-agent';
 
+/** How long the start of a payload waits for the host's word, where no daemon knows it. */
+const FIRST_ANSWERS_MS = 1_000;
+
 export interface OwnSources {
   start(): void;
+  /** Starts, and waits until each was read, for a bounded time. */
+  firstAnswers(): Promise<unknown>;
+  /** Whether, by these first observations, the machine's deadline has passed. */
+  overdue(observations: readonly Observation[]): boolean;
   stop(): void;
   infos(): readonly SourceInfo[];
   pollAll(): Promise<unknown>;
@@ -28,26 +37,43 @@ export function ownSources(options: {
 }): OwnSources {
   const { config, env, log, clock, emit } = options;
   const drivers: Driver[] = [];
+  const infos = (): readonly SourceInfo[] => drivers.map((driver) => driver.info());
+  const pollAll = (): Promise<unknown> => Promise.all(drivers.map((driver) => driver.pollNow(true)));
+
+  function start(): void {
+    if (drivers.length > 0) return;
+    const bootMs = clock.now().wall - clock.bootMs();
+    const environment = {
+      root: '/',
+      runtimeDir: NO_OUTPUT_OF_OURS,
+      env,
+      log,
+      firstBootMs: bootMs,
+      self: selfCommand(),
+    };
+    for (const source of createSources(config, environment)) {
+      if (!NOT_NEEDED.has(source.name)) drivers.push(startDriver(source, { emit, log, clock, count: () => {} }));
+    }
+  }
+
   return {
-    start() {
-      if (drivers.length > 0) return;
-      const bootMs = clock.now().wall - clock.bootMs();
-      const environment = {
-        root: '/',
-        runtimeDir: NO_OUTPUT_OF_OURS,
-        env,
-        log,
-        firstBootMs: bootMs,
-        self: selfCommand(),
-      };
-      for (const source of createSources(config, environment)) {
-        if (!NOT_NEEDED.has(source.name)) drivers.push(startDriver(source, { emit, log, clock, count: () => {} }));
-      }
+    start,
+    async firstAnswers() {
+      start();
+      await Promise.race([pollAll(), new Promise((resolve) => setTimeout(resolve, FIRST_ANSWERS_MS))]);
+    },
+    overdue(observations) {
+      const now = clock.now();
+      const bootMs = now.wall - clock.bootMs();
+      const inputs = observations.map((observation) => ({ type: 'observation' as const, observation }));
+      const configure = { type: 'configure' as const, policy: policyOf(config), sources: infos() };
+      return step(initialState(bootMs, bootMs), { type: 'together', inputs: [configure, ...inputs] }, now).snapshot
+        .overdue;
     },
     stop() {
       for (const driver of drivers.splice(0)) driver.stop();
     },
-    infos: () => drivers.map((driver) => driver.info()),
-    pollAll: () => Promise.all(drivers.map((driver) => driver.pollNow(true))),
+    infos,
+    pollAll,
   };
 }

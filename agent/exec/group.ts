@@ -1,24 +1,45 @@
-/** Whether anybody of a payload's process group still runs; a zombie that nobody reaps does not. */
+/**
+ * Who belongs to a payload of `exec`: its process group, and whoever carries its marker in the environment, as those do that
+ * left the group by setsid or a double fork. A zombie that nobody reaps does not count.
+ */
 import fs from 'node:fs';
 import type { ProcessRef } from '../lifetime/types.ts';
-import { readProcess } from '../payloads/process.ts';
+import { listProcesses, readProcess } from '../payloads/process.ts';
+import { MARKER } from './environment.ts';
 
-export function groupAlive(leader: ProcessRef): boolean {
+export interface Membership {
+  readonly leader: ProcessRef;
+  readonly marker: string;
+}
+
+/** Whether anybody is left. */
+export function anybodyAlive({ leader, marker }: Membership): boolean {
+  return listProcesses().some(
+    (pid) => pid !== process.pid && isRunning(pid, (pgrp) => pgrp === leader.pid || isMarked(pid, marker)),
+  );
+}
+
+/** Those outside the group. Only processes whose environment we may read: our own user's, all for root. */
+export function marked({ leader, marker }: Membership): readonly number[] {
+  return listProcesses().filter(
+    (pid) => pid !== process.pid && isRunning(pid, (pgrp) => pgrp !== leader.pid && isMarked(pid, marker)),
+  );
+}
+
+function isRunning(pid: number, belongs: (pgrp: number) => boolean): boolean {
   try {
-    process.kill(-leader.pid, 0);
-  } catch (error) {
-    // EPERM: members there are, only not ours to signal.
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    const info = readProcess(pid);
+    return info !== null && info.state !== 'Z' && info.state !== 'X' && belongs(info.pgrp);
+  } catch {
+    // Somebody else's, and hidden from us: not of ours.
+    return false;
   }
-  // Signal 0 finds zombies too. In a container without a reaper they would stay for ever.
-  for (const entry of fs.readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const info = readProcess(Number(entry));
-      if (info?.pgrp === leader.pid && info.state !== 'Z' && info.state !== 'X') return true;
-    } catch {
-      // Somebody else's, and hidden from us: not of our group.
-    }
+}
+
+function isMarked(pid: number, marker: string): boolean {
+  try {
+    return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${MARKER}=${marker}`);
+  } catch {
+    return false;
   }
-  return false;
 }

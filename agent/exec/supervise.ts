@@ -16,13 +16,12 @@ import type {
   SourceInfo,
   StepResultReport,
 } from '../lifetime/types.ts';
-import { deliver } from '../payloads/delivery.ts';
-import { groupAlive } from './group.ts';
+import { anybodyAlive, marked } from './group.ts';
 
 /** The one source of a payload whose daemon lives. */
 export const DAEMON_SOURCE: SourceInfo = { name: 'daemon', rank: 'derived', pollMs: 0 };
 /** How often it is looked whether the rest of the group still lives, once its leader has ended while being stopped. */
-const GROUP_POLL_MS = 100;
+const GROUP_POLL_MS = 200;
 
 export interface Supervision {
   observe(observation: Observation): void;
@@ -41,6 +40,8 @@ export interface Supervision {
 export interface SuperviseOptions {
   readonly child: ChildProcess;
   readonly leader: ProcessRef;
+  /** In the environment of every process of the payload. */
+  readonly marker: string;
   readonly name: string;
   readonly uid: number;
   readonly graceMs: number | undefined;
@@ -98,23 +99,15 @@ export function supervise(options: SuperviseOptions): Supervision {
 
   /**
    * The group as one, also where members have changed their user meanwhile (`su`): its number is nobody else's while the
-   * leader or a member lives. Who left the group is looked for as the daemon would, and first: once the leader is killed
-   * nothing shows any more whose children they were.
+   * leader or a member lives. For `all` also those that left it. A process that is stopped (SIGSTOP) hears a SIGTERM only
+   * once it goes on, so it is told to.
    */
   function signalPayload(to: string, step: StepResultReport['step']): StepResultReport {
     const at = clock.now();
-    const strays =
-      to === 'all'
-        ? deliver([{ type: 'signal', payload: spec, step, to: 'all' }], {
-            journal: { done: () => {} },
-            selfPid: process.pid,
-            log,
-            now: () => clock.now(),
-          })
-        : [];
-    const own = send(to === 'leader' ? leader.pid : -leader.pid, step.signal);
-    const outcome = own || strays.some((report) => report.outcome === 'delivered') ? 'delivered' : 'no_process';
-    return { id: spec.id, step, outcome, at };
+    const receivers = to === 'leader' ? [leader.pid] : [-leader.pid, ...(to === 'all' ? marked(options) : [])];
+    const heard = receivers.filter((pid) => send(pid, step.signal));
+    if (step.signal === 'SIGTERM') for (const pid of heard) send(pid, 'SIGCONT');
+    return { id: spec.id, step, outcome: heard.length > 0 ? 'delivered' : 'no_process', at };
   }
 
   /** True while a signal of an episode that was not cancelled has gone out. */
@@ -130,13 +123,13 @@ export function supervise(options: SuperviseOptions): Supervision {
       resolveEnd({ code, signal, stopped });
     };
     // Ended by itself: whatever it left running in the background is its own affair, as under any shell. While it is being
-    // stopped the rest of its group is what is being stopped, and its SIGKILL still stands ahead.
+    // stopped the rest of it is what is being stopped, and its SIGKILL still stands ahead.
     if (!stopping()) {
       finish();
       return;
     }
     const poll = setInterval(() => {
-      if (groupAlive(leader) && stopping()) return;
+      if (anybodyAlive(options) && stopping()) return;
       clearInterval(poll);
       finish();
     }, GROUP_POLL_MS);

@@ -35,6 +35,7 @@ interface PlannedStep {
   /** On the wall clock; once the anchor is set an estimate of the monotonic instant. */
   readonly dueMs: number;
   readonly dueMono: number | null;
+  readonly at: EscalationStep['at'];
   readonly kill: boolean;
 }
 
@@ -88,6 +89,7 @@ function planSteps(
       to: step.to ?? (kill ? 'all' : spec.target.group ? 'group' : 'leader'),
       dueMs,
       dueMono: anchor === null ? null : anchor.mono + (dueMs - anchor.wall),
+      at: step.at,
       kill,
     };
   });
@@ -299,11 +301,13 @@ export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachineP
     deadlineMs,
     stopAtMs: steps.length === 0 ? null : Math.min(...steps.map((step) => step.dueMs)),
     episode: record.episode?.number ?? 0,
+    steps: list,
     plan: steps.map((step) => {
       const mark = running?.marks.find((each) => each.step.index === step.index);
       return {
         step: mark?.step ?? { episode: number, index: step.index, signal: step.signal },
         to: step.to,
+        at: step.at,
         dueMs: mark?.at.wall ?? step.dueMs,
         state: stateOf(mark),
       };

@@ -1,5 +1,5 @@
 /** One observation entered into what is held of its source (SEMANTICS S1.4–S1.6, S4.3). Nothing good is ever lost here. */
-import { translate } from './features.ts';
+import { SHUTDOWN_KEYS, translate } from './features.ts';
 import { applyReading, type Held, isLive, type KnownNotice, own, pruneGone } from './held.ts';
 import { mapValues, type SourceRecord } from './state.ts';
 import type { Answer, Effect, FeatureReading, Instant, Observation, Reading, Side, StatedNotice } from './types.ts';
@@ -114,21 +114,31 @@ function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now
   }
   const keys: Record<string, Held<string>> = { ...before };
   const faults = reading.complete ? {} : unseenFaults(record, side, (key) => translated.has(key));
+  /** As long as a time is missing on the other channel, the one that gave it stays the one to compare with (S1.6). */
+  let timeLost = false;
   for (const [key, value] of translated) {
     // Neither a proof of absence nor one of the good answers running that such a proof takes.
     const proof: Reading<string> = otherChannel && value.is === 'absent' ? { is: 'unknown', error: '' } : value;
     const held = applyReading(own(keys, key), proof, now, { witnessed: wasHeard(record), same: Object.is });
     if (held !== undefined) keys[key] = held;
     if (value.is === 'unknown') faults[`${side}/${key}`] = value.error;
+    if (otherChannel && value.is === 'absent' && isTimeKey(key) && isLive(own(before, key))) {
+      faults[`${side}/${key}`] = 'other_channel';
+      timeLost = true;
+    }
   }
   const told = translated.size === 0 || [...translated.values()].some((value) => value.is !== 'unknown');
   return {
     keys: pruneGone(sameFlat(before, keys) ? before : keys, now),
     faults,
-    channel: told ? reading.channel : undefined,
+    channel: told && !timeLost ? reading.channel : undefined,
     told,
   };
 }
+
+/** A mount point that has come to light again may hold a stray key; that must not cost a deadline. */
+const isTimeKey = (key: string): boolean =>
+  key === SHUTDOWN_KEYS.machine || key === SHUTDOWN_KEYS.job || key === 'wall_limit_secs';
 
 /** What an answer did not speak of was not looked at: what was wrong with it still is. */
 function unseenFaults(

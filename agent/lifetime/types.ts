@@ -256,9 +256,13 @@ export interface SnapshotPayload {
   readonly deadlineMs: number | null;
   readonly stopAtMs: number | null;
   readonly episode: number;
+  /** What counts for it: its own, else `[stop] steps`; in the order of their times. */
+  readonly steps: readonly EscalationStep[];
   readonly plan: readonly {
     readonly step: StepRef;
     readonly to: StepReceiver;
+    /** As configured; `dueMs` is what became of it in this window. */
+    readonly at: EscalationStep['at'];
     readonly dueMs: number;
     readonly state: 'planned' | 'done' | 'refused' | 'skipped' | 'pending';
   }[];

@@ -148,6 +148,8 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
       else {
         kill(pid, attempt.effect.step.signal);
         attempt.delivered += 1;
+        // Stopped (SIGSTOP, Ctrl-Z), it would hear the SIGTERM only when somebody lets it go on; systemd does the same.
+        if (info.state === 'T' && attempt.effect.step.signal === 'SIGTERM') kill(pid, 'SIGCONT');
         attempt.firstAt ??= options.now();
       }
     } catch (error) {

@@ -19,8 +19,11 @@ export interface FilePublisher {
   publish(publication: Publication): boolean;
   /** Tries again what is left over. */
   flush(): boolean;
-  /** A mount has come over a part of the output, or gone: the publication must be written elsewhere. */
-  moved(): boolean;
+  /**
+   * The output is not where or what it was: a mount has come over a part of it or gone, or somebody has removed or changed
+   * something. What stands there is read anew; the publication must be published again.
+   */
+  disturbed(): boolean;
   /** Sets the modification time of `lifetime.json`: a reader can tell a dead agent from a quiet one. */
   touch(): void;
   /** The last error's code, while there is one. */
@@ -57,6 +60,7 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
   let covered = options.covered?.() ?? NONE;
   prepare(dir, covered);
   const shown = readBack(dir, covered);
+  let seen = '';
   const left = new Map<string, Buffer | null>();
   let error: string | null = null;
 
@@ -81,6 +85,7 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
     }
     if (error !== null && failed === null) options.onRecovery();
     error = failed;
+    seen = signature(dir, covered);
     return failed === null;
   }
 
@@ -99,9 +104,18 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
   return {
     publish,
     flush,
-    moved() {
+    disturbed() {
       const now = options.covered?.() ?? NONE;
-      return now.size !== covered.size || [...now].some((name) => !covered.has(name));
+      const moved = now.size !== covered.size || [...now].some((name) => !covered.has(name));
+      if (moved || left.size > 0 || signature(dir, covered) === seen) return moved;
+      try {
+        prepare(dir, covered);
+      } catch {
+        // Writing will fail as well, and say so.
+      }
+      shown.clear();
+      for (const [file, content] of readBack(dir, covered)) shown.set(file, content);
+      return true;
     },
     broken: () => error,
     touch() {
@@ -109,12 +123,22 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
         const now = options.now().wall / 1000;
         fs.utimesSync(path.join(dir, LIFETIME), now, now);
       } catch {
-        // Deleted under us or unwritable: write all of it again, which reports what is wrong.
-        for (const [file, content] of shown) left.set(file, content);
-        flush();
+        // Deleted under us: the next look sees that too, and mends it.
       }
     },
   };
+}
+
+/** Changes when anybody but us makes, removes or replaces a file there; own changes are taken into account after each write. */
+function signature(dir: string, covered: ReadonlySet<string>): string {
+  const places = ['', LIFETIME, ...FOLDERS.filter((name) => !covered.has(name))];
+  return places
+    .map((place) => {
+      const status = fs.statSync(path.join(dir, place), { bigint: true, throwIfNoEntry: false });
+      // Sockets and `url` come and go in the directory itself, and the time of lifetime.json is ours to touch.
+      return status === undefined ? '-' : `${status.ino}:${place === '' || place === LIFETIME ? '' : status.mtimeNs}`;
+    })
+    .join(' ');
 }
 
 const LIFETIME = 'lifetime.json';
@@ -154,7 +178,9 @@ function prepare(dir: string, covered: ReadonlySet<string>): void {
       throw new RuntimeDirError(`${dir} is not a directory of its own (a link or a file stands there)`);
     if (status.uid !== me)
       throw new RuntimeDirError(`${dir} belongs to uid ${status.uid}, not to this agent (uid ${me})`);
-    if ((status.mode & 0o022) !== 0) fs.chmodSync(dir, 0o755);
+    if ((status.mode & 0o002) !== 0) {
+      throw new RuntimeDirError(`${dir} is writable by everybody: the agent needs a directory of its own`);
+    }
     for (const [name, mode] of [
       ['machinefeatures', 0o755],
       ['jobfeatures', 0o755],

@@ -118,8 +118,32 @@ describe('publish/files', () => {
     assert.equal(text('machinefeatures/hs06'), '11\n');
     fs.rmSync(dir, { recursive: true });
     files.touch();
+    assert.equal(files.disturbed(), true);
+    files.publish(publication({ hs06: '11' }));
     assert.equal(text('machinefeatures/hs06'), '11\n');
     assert.ok(fs.existsSync(path.join(dir, 'lifetime.json')));
+    assert.equal(files.disturbed(), false);
+  });
+
+  test('a single key that somebody removed or replaced is seen and mended', () => {
+    const files = open();
+    files.publish(publication({ hs06: '10', total_cpu: '8' }));
+    assert.equal(files.disturbed(), false);
+    fs.rmSync(path.join(dir, 'machinefeatures/total_cpu'));
+    fs.writeFileSync(path.join(dir, 'machinefeatures/lie'), '1\n');
+    assert.equal(files.disturbed(), true);
+    files.publish(publication({ hs06: '10', total_cpu: '8' }));
+    assert.deepEqual(tree(), ['lifetime.json', 'machinefeatures/hs06', 'machinefeatures/total_cpu']);
+  });
+
+  test('a directory that everybody may write is refused and left as it is', () => {
+    fs.mkdirSync(dir);
+    fs.chmodSync(dir, 0o1777);
+    assert.throws(
+      open,
+      (error: unknown) => error instanceof RuntimeDirError && /writable by everybody/.test(error.message),
+    );
+    assert.equal(fs.statSync(dir).mode & 0o7777, 0o1777);
   });
 
   test('a directory in the place of a key is cleared away', () => {
@@ -187,9 +211,9 @@ describe('publish/files', () => {
     covered.add('machinefeatures');
     // What a host's share holds there, as the mount shows it.
     fs.writeFileSync(path.join(dir, 'machinefeatures/hs06'), 'the host wrote this\n');
-    assert.equal(files.moved(), true);
+    assert.equal(files.disturbed(), true);
     files.publish(publication({ hs06: '11' }, { job_id: 'a' }));
-    assert.equal(files.moved(), false);
+    assert.equal(files.disturbed(), false);
     assert.equal(text('machinefeatures/hs06'), 'the host wrote this\n');
     assert.equal(text('own/machinefeatures/hs06'), '11\n');
     assert.equal(text('jobfeatures/job_id'), 'a\n');

@@ -8,7 +8,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { describe } from 'node:test';
-import { exchange, inSecs } from '../support/agent.ts';
+import { inSecs } from '../support/agent.ts';
+import { exchange } from '../support/exchange.ts';
 import { pyInt } from './python.ts';
 import { announce, cancel, readIfThere, startSite, variables } from './site.ts';
 

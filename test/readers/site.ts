@@ -1,6 +1,7 @@
 /** What the readers of mjf.md are run on: an agent whose host writes carelessly, as hosts do. */
 import fs from 'node:fs';
-import { type AgentOptions, FOLDERS, type Side, startAgent, type TestAgent } from '../support/agent.ts';
+import { type AgentOptions, startAgent, type TestAgent } from '../support/agent.ts';
+import { FOLDERS, type Side } from '../support/host-directories.ts';
 import type { Ending } from '../support/processes.ts';
 
 /** Trailing carriage returns and blanks: none of these readers takes them from the host itself. */

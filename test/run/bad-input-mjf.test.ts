@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import test, { describe } from 'node:test';
 import { type MjfHost, startMjfHost } from '../hosts/mjf.ts';
 import type { Fault } from '../hosts/mjf-faults.ts';
-import { FOLDERS, inSecs, startAgent, type TestAgent } from '../support/agent.ts';
+import { inSecs, startAgent, type TestAgent } from '../support/agent.ts';
+import { FOLDERS } from '../support/host-directories.ts';
 import {
   assertKeyFaultsAreHarmless,
   assertSourceFailureIsHarmless,
@@ -61,7 +62,7 @@ describe('bad input from a server', { concurrency: true }, () => {
   });
 
   test('mjf: a server that fails as a whole clears nothing', async (t) => {
-    const { agent, host, machine, job } = await startOnServer(t, inSecs(7200));
+    const { agent, host, machine, job } = await startOnServer(t, inSecs(7200), '400ms');
     const failures: readonly (readonly [name: string, error: string, fault: Fault])[] = [
       ['HTTP 503 for everything', 'http_503', { is: 'status', status: 503 }],
       ['a captive portal', 'html', { is: 'html' }],
@@ -91,11 +92,12 @@ describe('bad input from a server', { concurrency: true }, () => {
   });
 
   test('mjf: 404 for everything, longer than an absence takes, is unknown, not cleared (S1.6)', async (t) => {
-    const { agent, host } = await startOnServer(t, inSecs(7200));
+    const { agent, host } = await startOnServer(t, inSecs(7200), '500ms');
     const before = await agent.lifetime();
     host.fault('*', { is: 'status', status: 404 });
     await agent.until('noticed', ({ sources }) => sources.some(({ error }) => error === 'all_gone'));
-    await furtherReads(agent, 'mjf', 18);
+    // Far more than three, over more than three seconds.
+    await furtherReads(agent, 'mjf', 8);
     assert.deepEqual(withoutSources(await assertFacesAgree(agent)), withoutSources(before));
   });
 });
@@ -107,6 +109,7 @@ const texts = (values: Values): Record<string, string> =>
 async function startOnServer(
   t: Parameters<typeof startAgent>[0],
   deadline: number,
+  poll = '200ms',
 ): Promise<{ readonly agent: TestAgent; readonly host: MjfHost; readonly machine: Values; readonly job: Values }> {
   const machine = { ...MACHINE, shutdowntime: deadline };
   const job = { ...JOB, shutdowntime_job: deadline, jobstart_secs: inSecs(-3600) };
@@ -114,7 +117,7 @@ async function startOnServer(
   t.after(() => host.close());
   const agent = await startAgent(t, {
     // One request of a round may take 0.4 of the round's time.
-    config: '[source.mjf]\npoll = "200ms"\ntimeout = "2s"\n',
+    config: `[source.mjf]\npoll = "${poll}"\ntimeout = "2s"\n`,
     channels: ['--machinefeatures', `${host.url}/machinefeatures`, '--jobfeatures', `${host.url}/jobfeatures`],
   });
   // Ready means asked, and on a busy machine the first answer may have come too late.

@@ -7,7 +7,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { describe } from 'node:test';
-import { inSecs, plainUser, startAgent } from '../support/agent.ts';
+import { inSecs, startAgent } from '../support/agent.ts';
+import { plainUser } from '../support/program.ts';
 import {
   assertKeyFaultsAreHarmless,
   assertNoOtherNews,
@@ -119,6 +120,7 @@ describe('bad input in directories', { concurrency: true }, () => {
     await assertSourceFailureIsHarmless(agent, 'directory', {
       name: 'files in place of both directories',
       error: 'not_a_directory',
+      onTheWay: 'directory_missing',
       spoil() {
         takeAway();
         for (const dir of [machine, job]) fs.writeFileSync(dir, '');

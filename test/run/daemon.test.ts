@@ -5,8 +5,9 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import test, { describe } from 'node:test';
-import { inSecs, PROGRAM, plainUser, runProgram, startAgent, type TestAgent } from '../support/agent.ts';
+import { inSecs, startAgent, type TestAgent } from '../support/agent.ts';
 import { isAlive, SCRIPTS, startPayload } from '../support/processes.ts';
+import { PROGRAM, plainUser, runProgram } from '../support/program.ts';
 import { assertFacesAgree } from './faces.ts';
 
 const RUNTIME_DIR_BY_DEFAULT = '/run/mjf-agent';

@@ -1,7 +1,8 @@
 /** `mjf-agent exec` with a payload that tells what happens to it and when. */
 import assert from 'node:assert/strict';
-import { PROGRAM, type TestAgent } from '../support/agent.ts';
+import type { TestAgent } from '../support/agent.ts';
 import { type Ending, startPayload, type TestPayload } from '../support/processes.ts';
+import { PROGRAM } from '../support/program.ts';
 import { metric } from './faces.ts';
 
 /**

@@ -9,11 +9,13 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { describe } from 'node:test';
 import { promisify } from 'node:util';
-import { httpValue, inSecs, PROGRAM, runProgram, startAgent } from '../support/agent.ts';
+import { httpValue, inSecs, startAgent } from '../support/agent.ts';
 import { type Ending, isAlive, type TestPayload, untilDead } from '../support/processes.ts';
+import { PROGRAM, runProgram } from '../support/program.ts';
 import {
   exitCode,
   heard,
+  type PayloadRow,
   payloadRows,
   plansFetched,
   registered,
@@ -142,9 +144,17 @@ describe('exec without a daemon', { concurrency: 4 }, () => {
     assertBetween(await heard(payload, 'SIGTERM'), at - 2, at, 'SIGTERM');
     assert.equal(await exitCode(payload), 75);
   });
+
+  test('S3.7 a deadline that has passed, by the host’s own directory: refused, exit code 75', async (t) => {
+    const dir = temporary(t);
+    fs.writeFileSync(path.join(dir, 'shutdowntime'), `${inSecs(-5)}\n`);
+    const env = { MACHINEFEATURES: dir };
+    const { code, out } = await runProgram(['exec', '--runtime-dir', NO_DAEMON, '--', 'echo', 'started'], { env });
+    assert.deepEqual([code, out], [75, '']);
+  });
 });
 
-describe('exec under a daemon', { concurrency: true }, () => {
+describe('exec under a daemon', { concurrency: 3 }, () => {
   test('one deadline, many payloads: each by its own steps, all in time; then the site is told and nothing new starts', async (t) => {
     const outputs = temporary(t);
     const agent = await startAgent(t, {
@@ -152,15 +162,17 @@ describe('exec under a daemon', { concurrency: true }, () => {
       channels: (dir) => ['--machinefeatures', `${dir}/host/machinefeatures`, '--joboutputs', outputs],
       machine: { total_cpu: 8 },
     });
+    const slack = agent.slackSecs;
+    const grace = `${5 + slack}s`;
     const start = (script: string, ...options: readonly string[]) =>
       startExec(t, { runtimeDir: agent.runtimeDir, script, options });
     const [obeys, deaf, leaves, stepped, done] = await Promise.all([
       start(`hear('SIGTERM', () => process.exit(0)); say('ready');`),
-      start(`hear('SIGTERM'); ${WITH_STRAY} ${WITH_DEAF_CHILD}`, '--grace', '8s'),
-      start(`hear('SIGTERM', () => process.exit(0)); ${WITH_DEAF_CHILD}`, '--grace', '8s'),
+      start(`hear('SIGTERM'); ${WITH_STRAY} ${WITH_DEAF_CHILD}`, '--grace', grace),
+      start(`hear('SIGTERM', () => process.exit(0)); ${WITH_STRAY} ${WITH_DEAF_CHILD}`, '--grace', grace),
       start(
         `hear('SIGUSR1'); hear('SIGTERM', () => process.exit(0)); say('ready');`,
-        ...['--step', '3s:SIGTERM', '--step', 'grace:USR1:leader', '--grace', '6s'],
+        ...['--step', '3s:SIGTERM', '--step', 'grace:USR1:leader', '--grace', '5s'],
       ),
       start(`hear('SIGTERM', () => process.exit(0)); process.stdin.once('data', () => process.exit(7)); say('ready');`),
     ]);
@@ -168,7 +180,7 @@ describe('exec under a daemon', { concurrency: true }, () => {
     done.child.stdin?.write('go\n');
     assert.equal(await exitCode(done), 7, 'ended by itself before anything was announced');
 
-    const at = inSecs(9);
+    const at = inSecs(6 + slack);
     agent.hostDirs.set('machine', 'shutdowntime', at);
     const ends = await Promise.all(
       [obeys, deaf, leaves, stepped].map(async (payload) => {
@@ -178,14 +190,16 @@ describe('exec under a daemon', { concurrency: true }, () => {
     );
     for (const { code, endedMs } of ends) {
       assert.equal(code, 75, 'stopped by the deadline, whatever it returned');
-      assertBetween(endedMs, at - 8, at, 'the end');
+      assertBetween(endedMs, at - 5 - slack, at, 'the end');
     }
     assertBetween(await heard(obeys, 'SIGTERM'), at - 4, at, 'SIGTERM of one that states no grace: the daemon’s');
-    assertBetween(await heard(deaf, 'SIGTERM'), at - 8, at, 'SIGTERM by its own grace');
-    assertBetween(await heard(stepped, 'SIGUSR1'), at - 6, at - 3, 'its own first step');
+    assertBetween(await heard(deaf, 'SIGTERM'), at - 5 - slack, at, 'SIGTERM by its own grace');
+    assertBetween(await heard(stepped, 'SIGUSR1'), at - 5, at, 'its own first step');
     assertBetween(await heard(stepped, 'SIGTERM'), at - 3, at, 'its own second step');
-    for (const payload of [deaf, leaves]) assert.ok(!isAlive(await pidOf(payload, 'child')), 'no member is left');
-    await untilDead(await pidOf(deaf, 'stray'));
+    for (const payload of [deaf, leaves]) {
+      for (const name of ['child', 'stray'])
+        assert.ok(!isAlive(await pidOf(payload, name)), `its ${name} is ended too, whether it still leads them or not`);
+    }
 
     await agent.until('over', ({ overdue, phase }) => overdue && phase === 'stopped');
     assert.deepEqual((await agent.lifetime()).payloads, { running: 0, stopping: 0, stopped: 5 });
@@ -223,7 +237,8 @@ describe('exec under a daemon', { concurrency: true }, () => {
       script: `hear('SIGTERM'); after(1, () => process.exit(5)); say('ready');`,
     });
     await registered(agent, 1);
-    const at = inSecs(6);
+    const [{ id }] = (await payloadRows(agent)) as [PayloadRow];
+    const at = inSecs(5 + agent.slackSecs);
     tell(payload, at);
     const operator = (method: string, body?: unknown) =>
       agent.request('/v1/notices', { method, socket: 'admin.sock', ...(body !== undefined && { body }) });
@@ -231,8 +246,8 @@ describe('exec under a daemon', { concurrency: true }, () => {
     assertBetween(await heard(payload, 'SIGTERM'), at - 4, at, 'SIGTERM');
     assert.equal((await operator('DELETE')).status, 204);
     assert.equal((await agent.lifetime()).phase, 'running');
-    const [row] = await payloadRows(agent);
-    assert.equal(row?.state, 'stopping', 'a signal that went out is not undone');
+    // A signal that went out is not undone.
+    await untilRow(agent, id, ({ state }) => state === 'stopping');
     assert.equal(await exitCode(payload), 5);
     assert.ok(Date.now() >= at * 1000);
   });
@@ -246,7 +261,7 @@ describe('exec under a daemon', { concurrency: true }, () => {
     await registered(agent, 1);
     const fetched = await rowsFetched(agent);
     // Longer than it takes to count a daemon as lost.
-    const at = inSecs(6);
+    const at = inSecs(6 + agent.slackSecs);
     agent.hostDirs.set('machine', 'shutdowntime', at);
     await plansFetched(agent, fetched + 1);
     await agent.kill9();
@@ -255,31 +270,52 @@ describe('exec under a daemon', { concurrency: true }, () => {
     assert.equal(await exitCode(payload), 75);
   });
 
-  for (const memory of ['kept', 'lost'] as const) {
-    test(`S3.8 daemon killed and restarted, its journal ${memory}: exec is followed again, and a postponement obeyed`, async (t) => {
-      const agent = await startAgent(t, { config: `${FAST}[stop]\ngrace = "1s"\n`, machine: { total_cpu: 8 } });
-      const payload = await startExec(t, {
-        runtimeDir: agent.runtimeDir,
-        script: `hear('SIGTERM', () => process.exit(0)); after(0.5, () => process.exit(4)); say('ready');`,
-      });
-      await registered(agent, 1);
-      const first = inSecs(6);
-      tell(payload, first);
-      agent.hostDirs.set('machine', 'shutdowntime', first);
-      await agent.until('announced', ({ deadline }) => deadline === first);
-      const [before] = await payloadRows(agent);
-      await agent.kill9();
-      if (memory === 'lost') for (const dir of [agent.journalDir, agent.stateDir]) fs.rmSync(dir, { recursive: true });
-      const later = inSecs(3600);
-      agent.hostDirs.set('machine', 'shutdowntime', later);
-      await agent.restart();
-      await agent.until('registered again', ({ deadline, payloads }) => deadline === later && payloads.running === 1);
-      const [after] = await payloadRows(agent);
-      assert.deepEqual([after?.pid, after?.id === before?.id], [before?.pid, memory === 'kept']);
-      assert.equal(await exitCode(payload), 4);
-      assert.ok(Date.now() >= first * 1000, 'it outlived the first deadline');
+  test('S3.8 daemon killed and restarted: exec is followed again, and a postponement meanwhile is obeyed', async (t) => {
+    const agent = await startAgent(t, { config: `${FAST}[stop]\ngrace = "1s"\n`, machine: { total_cpu: 8 } });
+    const payload = await startExec(t, {
+      runtimeDir: agent.runtimeDir,
+      script: `hear('SIGTERM', () => process.exit(0)); after(0.5, () => process.exit(4)); say('ready');`,
     });
-  }
+    await registered(agent, 1);
+    const first = inSecs(6 + 3 * agent.slackSecs);
+    tell(payload, first);
+    agent.hostDirs.set('machine', 'shutdowntime', first);
+    await agent.until('announced', ({ deadline }) => deadline === first);
+    const before = await payloadRows(agent);
+    await agent.kill9();
+    const later = inSecs(3600);
+    agent.hostDirs.set('machine', 'shutdowntime', later);
+    await agent.restart();
+    await agent.until('followed again', ({ deadline, payloads }) => deadline === later && payloads.running === 1);
+    assert.deepEqual(
+      (await payloadRows(agent)).map(({ id, pid }) => [id, pid]),
+      before.map(({ id, pid }) => [id, pid]),
+      'its row is what it was',
+    );
+    assert.equal(await exitCode(payload), 4);
+    assert.ok(Date.now() >= first * 1000, 'it outlived the first deadline');
+  });
+
+  test('S3.8 a daemon that has lost all its memory gets the payload registered anew, and stops it in time', async (t) => {
+    const agent = await startAgent(t, { config: `${FAST}[stop]\ngrace = "2s"\n`, machine: { total_cpu: 8 } });
+    const payload = await startExec(t, {
+      runtimeDir: agent.runtimeDir,
+      script: `hear('SIGTERM', () => process.exit(0)); say('ready');`,
+    });
+    await registered(agent, 1);
+    const [before] = await payloadRows(agent);
+    await agent.kill9();
+    for (const dir of [agent.journalDir, agent.stateDir]) fs.rmSync(dir, { recursive: true });
+    await agent.restart();
+    await registered(agent, 1);
+    const [after] = await payloadRows(agent);
+    assert.equal(after?.pid, before?.pid);
+    assert.notEqual(after?.id, before?.id);
+    const at = inSecs(3 + agent.slackSecs);
+    agent.hostDirs.set('machine', 'shutdowntime', at);
+    assertBetween(await heard(payload, 'SIGTERM'), at - 2, at, 'SIGTERM');
+    assert.equal(await exitCode(payload), 75);
+  });
 
   test('S3.8 exec killed: the daemon takes over, repeats no SIGTERM that was acknowledged, and ends what is left', async (t) => {
     const agent = await startAgent(t, { config: '[stop]\ngrace = "5s"\n', machine: { total_cpu: 8 } });
@@ -290,7 +326,7 @@ describe('exec under a daemon', { concurrency: true }, () => {
     ]);
     await registered(agent, 2);
     const pids = { told: await pidOf(told, 'pid'), untold: await pidOf(untold, 'pid') };
-    const at = inSecs(8);
+    const at = inSecs(7 + 2 * agent.slackSecs);
     agent.hostDirs.set('machine', 'shutdowntime', at);
     await agent.until('announced', ({ deadline }) => deadline === at);
     const rows = await payloadRows(agent);

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { FOLDERS, httpValue, type Lifetime, type TestAgent } from '../support/agent.ts';
+import { httpValue, type TestAgent } from '../support/agent.ts';
+import { FOLDERS } from '../support/host-directories.ts';
+import type { Lifetime } from '../support/lifetime-document.ts';
 
 /**
  * Every key of both sides is the same in directory, listing, HTTP and document, and there is none besides; the document is

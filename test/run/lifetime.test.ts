@@ -4,7 +4,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test, { describe } from 'node:test';
 import { startMjfHost } from '../hosts/mjf.ts';
-import { httpValue, inSecs, runProgram, startAgent, type TestAgent } from '../support/agent.ts';
+import { httpValue, inSecs, startAgent, type TestAgent } from '../support/agent.ts';
+import { runProgram } from '../support/program.ts';
 import { assertFacesAgree, withoutSources } from './faces.ts';
 
 /** As fast as the agent allows (S7). */

@@ -2,28 +2,24 @@
  * The built program as a daemon, for tests that judge it from outside: started in directories of its own, awaited by what
  * it logs and publishes, and surely ended. Nothing of the tests' own environment reaches it.
  */
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
-import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { exchange, type HttpAnswer, type RequestOptions } from './exchange.ts';
+import { type HostDirectories, type HostValues, hostDirectories } from './host-directories.ts';
+import type { Lifetime } from './lifetime-document.ts';
 import type { Ended, Ending } from './processes.ts';
+import { killAtExit, PROGRAM, WAIT_MS } from './program.ts';
 
-export const PROGRAM = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../dist/mjf-agent.cjs');
-/** Far beyond anything that is waited for, so that only what never comes runs into it. */
-const WAIT_MS = 25_000;
 /** One hanging GET; the loop around it asks again. */
 const HANG_SECS = 5;
 /** How long files may lag behind HTTP, and how often they are looked at. */
 const FILES_MS = 3_000;
 const LOOK_MS = 5;
-/** Nobody's: one below `nobody`, whom the daemon refuses as a caller. */
-const PLAIN_UID = 65_533;
-
-export type Side = 'machine' | 'job';
-export const FOLDERS = { machine: 'machinefeatures', job: 'jobfeatures' } as const;
+/** A start on a quiet machine takes less. */
+const QUIET_START_MS = 700;
 
 export interface LogLine {
   readonly event: string;
@@ -32,78 +28,13 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
-export interface Feature {
-  readonly value: string;
-  readonly source: string;
-  readonly since: number;
-  readonly stale: boolean;
-}
-
-/** `/v1/lifetime` as far as tests look into it. */
-export interface Lifetime {
-  readonly phase: string;
-  readonly deadline: number | null;
-  readonly grace_secs: number | null;
-  readonly drain_at: number | null;
-  readonly stop_at: number | null;
-  readonly stop_grace_secs: number;
-  readonly reason: string | null;
-  readonly overdue: boolean;
-  readonly termination_allowed: boolean | null;
-  readonly notices: readonly {
-    readonly id: string;
-    readonly source: string;
-    readonly kind: string;
-    readonly deadline: number | null;
-    readonly first_seen: number;
-  }[];
-  readonly machinefeatures: Readonly<Record<string, Feature>>;
-  readonly jobfeatures: Readonly<Record<string, Feature>>;
-  readonly sources: readonly {
-    readonly name: string;
-    readonly state: string;
-    readonly since: number;
-    readonly error?: string;
-    readonly faults?: Readonly<Record<string, string>>;
-  }[];
-  readonly payloads: { readonly running: number; readonly stopping: number; readonly stopped: number };
-}
-
-export interface HttpAnswer {
-  readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
-  readonly body: Buffer;
-}
-
-export interface RequestOptions {
-  readonly method?: string;
-  /** Sent as JSON. */
-  readonly body?: unknown;
-  readonly headers?: Readonly<Record<string, string>>;
-  /** `agent.sock` or `admin.sock` instead of TCP. */
-  readonly socket?: 'agent.sock' | 'admin.sock';
-}
-
-/** The host's directories, written as a careful host does: beside, then renamed. */
-export interface HostDirectories {
-  readonly machine: string;
-  readonly job: string;
-  /** The value and a line feed. */
-  set(side: Side, key: string, value: string | number): void;
-  /** Exactly these bytes, also in place of something that is no file. */
-  write(side: Side, key: string, content: string | Buffer): void;
-  remove(side: Side, key: string): void;
-}
-
-export interface AgentOptions {
+export interface AgentOptions extends HostValues {
   /** Text of its configuration file. */
   readonly config?: string;
   /** Replaces `--machinefeatures` and `--jobfeatures` with the host's directories. */
   readonly channels?: readonly string[] | ((dir: string) => readonly string[]);
   /** Besides PATH; the function gets the temporary directory. */
   readonly env?: Readonly<Record<string, string>> | ((dir: string) => Readonly<Record<string, string>>);
-  readonly machine?: Readonly<Record<string, string | number>>;
-  readonly job?: Readonly<Record<string, string | number>>;
   readonly listen?: string;
   /** Runs it under this user and group; everything it writes to is theirs then. */
   readonly uid?: number;
@@ -127,13 +58,15 @@ export interface TestAgent {
   /** What it wrote to standard error. */
   readonly complaints: () => string;
   readonly ended: Promise<Ended>;
+  /** How much later than on a quiet machine things happen here, whole seconds; from how long the start took. */
+  readonly slackSecs: number;
   /** The first line of this event that was not handed out before, or the next one to come. */
   log(event: string, where?: (line: LogLine) => boolean): Promise<LogLine>;
   request(target: string, options?: RequestOptions): Promise<HttpAnswer>;
   lifetime(): Promise<Lifetime>;
   /** The first document from now on of which `holds` is true, by hanging GETs; the files show it too. */
   until(what: string, holds: (lifetime: Lifetime) => boolean): Promise<Lifetime>;
-  /** `what` it read after this call has arrived in the published truth: whatever else stands in its channel was read too. */
+  /** Resolves when the host's directory has been read again: whatever else stands in it now was read too. */
   readAgain(): Promise<void>;
   /** Text of a published file, undefined where there is none. */
   file(name: string): string | undefined;
@@ -262,6 +195,7 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
   }
 
   let marks = 0;
+  let slackSecs = 0;
   const agent: TestAgent = {
     dir,
     runtimeDir: at('run'),
@@ -277,6 +211,9 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
     },
     get ended() {
       return run.ended;
+    },
+    get slackSecs() {
+      return slackSecs;
     },
     lines,
     complaints: () => complaints,
@@ -312,72 +249,10 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
       await awaitStart(unready);
     },
   };
+  const begunMs = performance.now();
   await awaitStart(options.unready);
+  slackSecs = Math.floor((performance.now() - begunMs) / QUIET_START_MS);
   return agent;
-}
-
-export interface Ran {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs any command of the program to its end; killed after a while, since each of them must end by itself. */
-export function runProgram(
-  args: readonly string[],
-  options: { readonly env?: Readonly<Record<string, string>>; readonly uid?: number; readonly program?: string } = {},
-): Promise<Ran> {
-  const { uid } = options;
-  return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [options.program ?? PROGRAM, ...args],
-      {
-        cwd: '/',
-        env: { PATH: process.env['PATH'], ...options.env },
-        timeout: WAIT_MS,
-        killSignal: 'SIGKILL',
-        ...(uid !== undefined && { uid, gid: uid }),
-      },
-      (error, out, err) => {
-        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
-        resolve({ code, out, err });
-      },
-    );
-  });
-}
-
-/** One request, one answer, on a connection of its own. `socketPath` wins over `base`. */
-export function exchange(
-  base: string,
-  socketPath: string | undefined,
-  target: string,
-  options: RequestOptions = {},
-): Promise<HttpAnswer> {
-  const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
-  const headers = {
-    ...(body !== undefined && { 'content-type': 'application/json', 'content-length': String(body.length) }),
-    ...(socketPath !== undefined && { host: 'localhost' }),
-    ...options.headers,
-  };
-  const common = { method: options.method ?? 'GET', headers, agent: false, timeout: WAIT_MS };
-  return new Promise((resolve, reject) => {
-    const answered = (response: http.IncomingMessage): void => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }),
-      );
-    };
-    const outgoing =
-      socketPath === undefined
-        ? http.request(`${base}${target}`, common, answered)
-        : http.request({ ...common, socketPath, path: target }, answered);
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`${target}: no answer in time`)));
-    outgoing.on('error', reject);
-    outgoing.end(body);
-  });
 }
 
 /** Text of a value over HTTP as `curl -f` would see it: undefined for a 404. */
@@ -388,43 +263,8 @@ export async function httpValue(agent: TestAgent, target: string): Promise<strin
   return body.toString();
 }
 
-/** A user to whom file permissions apply: ourselves, or another one where we are root; else why there is none. */
-export function plainUser(): { readonly uid: number; readonly own: boolean } | { readonly reason: string } {
-  const own = process.getuid?.() ?? 0;
-  if (own !== 0) return { uid: own, own: true };
-  const probe = spawnSync(process.execPath, ['-e', '0'], { uid: PLAIN_UID, gid: PLAIN_UID, cwd: '/' });
-  return probe.status === 0
-    ? { uid: PLAIN_UID, own: false }
-    : { reason: `${process.execPath} cannot be run by uid ${PLAIN_UID}` };
-}
-
 /** Whole UNIX seconds, `ahead` seconds from now. */
 export const inSecs = (ahead: number): number => Math.ceil(Date.now() / 1000) + ahead;
-
-function hostDirectories(root: string, { machine = {}, job = {} }: AgentOptions): HostDirectories {
-  const dirs = { machine: path.join(root, FOLDERS.machine), job: path.join(root, FOLDERS.job) };
-  const host: HostDirectories = {
-    ...dirs,
-    set: (side, key, value) => host.write(side, key, `${value}\n`),
-    write(side, key, content) {
-      const born = path.join(root, `${side}.${key}`);
-      const file = path.join(dirs[side], key);
-      fs.writeFileSync(born, content);
-      // A directory is the one thing that a rename does not replace.
-      if (fs.lstatSync(file, { throwIfNoEntry: false })?.isDirectory()) fs.rmdirSync(file);
-      fs.renameSync(born, file);
-    },
-    remove: (side, key) => fs.rmSync(path.join(dirs[side], key), { recursive: true, force: true }),
-  };
-  for (const [side, values] of [
-    ['machine', machine],
-    ['job', job],
-  ] as const) {
-    fs.mkdirSync(dirs[side], { recursive: true });
-    for (const [key, value] of Object.entries(values)) host.set(side, key, value);
-  }
-  return host;
-}
 
 function giveTo(dir: string, uid: number): void {
   // The host's files stay the host's.
@@ -449,14 +289,3 @@ const tail = (lines: readonly LogLine[]): string =>
     .slice(-15)
     .map((line) => `${JSON.stringify(line)}\n`)
     .join('');
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
-
-/** Also where a test file ends before its tests do. */
-export function killAtExit(child: ChildProcess): void {
-  running.add(child);
-  child.once('exit', () => running.delete(child));
-}

@@ -39,22 +39,20 @@ export function payloadRow(payload: SnapshotPayload, context: HttpContext) {
   };
 }
 
-/** What is planned; without a deadline nothing is, and the payload's own steps are shown as they were asked for. */
-function stepRows({ spec, plan, deadlineMs, stopAtMs }: SnapshotPayload) {
+/** What is planned; without a deadline there are no instants yet, only the steps as they are configured. */
+function stepRows({ spec, plan, steps }: SnapshotPayload) {
   if (plan.length > 0) {
-    return plan.map(({ step, to, dueMs, state }) => {
-      const asked = spec.steps?.[step.index];
-      const at =
-        asked !== undefined
-          ? atText(asked.at)
-          : dueMs === stopAtMs
-            ? 'grace'
-            : formatDuration((deadlineMs ?? dueMs) - dueMs);
-      return { index: step.index, at, signal: step.signal, to, due: secs(dueMs), state };
-    });
+    return plan.map(({ step, to, at, dueMs, state }) => ({
+      index: step.index,
+      at: atText(at),
+      signal: step.signal,
+      to,
+      due: secs(dueMs),
+      state,
+    }));
   }
   const fallback = spec.target.group ? 'group' : 'leader';
-  return (spec.steps ?? []).map(({ at, signal, to }, index) => ({
+  return steps.map(({ at, signal, to }, index) => ({
     index,
     at: atText(at),
     signal,

@@ -114,7 +114,15 @@ export function fakePort(): FakePort {
         token: randomUUID(),
         registeredMs: now,
       };
-      const row: SnapshotPayload = { spec, state: 'running', deadlineMs: null, stopAtMs: null, episode: 0, plan: [] };
+      const row: SnapshotPayload = {
+        spec,
+        state: 'running',
+        deadlineMs: null,
+        stopAtMs: null,
+        episode: 0,
+        steps: spec.steps ?? [],
+        plan: [],
+      };
       payloads.set(spec.id, row);
       tell();
       return row;

@@ -284,8 +284,8 @@ test('a row shows its plan, and a hanging GET on it wakes when the plan changes,
     stopAtMs: NOW_MS + 1_500,
     episode: 1,
     plan: [
-      { step, to: 'leader', dueMs: NOW_MS + 1_500, state: 'pending' },
-      { step: { ...step, index: 1, signal: 'SIGKILL' }, to: 'all', dueMs: NOW_MS + 5_000, state: 'planned' },
+      { step, to: 'leader', at: 'grace', dueMs: NOW_MS + 1_500, state: 'pending' },
+      { step: { ...step, index: 1, signal: 'SIGKILL' }, to: 'all', at: 5_000, dueMs: NOW_MS + 5_000, state: 'planned' },
     ],
   });
   const changed = await hanging;
@@ -315,6 +315,7 @@ function row(leader: { pid: number; startTicks: number }, delivered = false): Sn
     deadlineMs: null,
     stopAtMs: null,
     episode: 0,
+    steps: [],
     plan: [],
   };
 }
