@@ -322,6 +322,18 @@ describe('S1.6 another channel', () => {
     assert.equal(h.snapshot().deadlineMs, DEADLINE);
     assert.deepEqual(h.sourceState('directory')?.faults, { 'machine/shutdowntime': 'other_channel' });
   });
+  test('S1.6 a stray key on the bare mount point costs no deadline, and is taken for what it is', () => {
+    const h = announced();
+    for (let count = 0; count < 20; count += 1) {
+      h.pass(SECOND);
+      h.says('directory', elsewhere({ total_cpu: '6' }));
+    }
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+    assert.equal(h.snapshot().machine['total_cpu']?.value, '6');
+    assert.equal(h.sourceState('directory')?.faults['machine/shutdowntime'], 'other_channel');
+    h.saysUntilSettled('directory', gone);
+    assert.equal(h.snapshot().deadlineMs, null);
+  });
   test('S1.6 and the directory that comes back may clear', () => {
     const h = announced();
     h.says('directory', elsewhere({}));

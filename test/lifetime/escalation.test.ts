@@ -471,10 +471,17 @@ describe('S3.8 exec delivers', () => {
       {
         step: { episode: 1, index: 0, signal: 'SIGTERM' },
         to: 'group',
+        at: 'grace',
         dueMs: DEADLINE - 120 * SECOND,
         state: 'planned',
       },
-      { step: { episode: 1, index: 1, signal: 'SIGKILL' }, to: 'all', dueMs: DEADLINE - 5 * SECOND, state: 'planned' },
+      {
+        step: { episode: 1, index: 1, signal: 'SIGKILL' },
+        to: 'all',
+        at: 5 * SECOND,
+        dueMs: DEADLINE - 5 * SECOND,
+        state: 'planned',
+      },
     ]);
   });
   test('S3.8 what it acknowledges is stopping, and shown as done at its time', () => {

@@ -42,7 +42,6 @@ describe('bad input from a server', { concurrency: true }, () => {
       ['a redirect to a later time', 'http_302', { is: 'redirect', to: '/machinefeatures/elsewhere' }],
       ['silence', 'timeout', { is: 'hang' }],
       ['a reset', 'reset', { is: 'reset' }],
-      ['a reset within the body', 'protocol', { is: 'reset-mid-body' }],
       ['less than was announced', 'protocol', { is: 'short-body' }],
       ['chunks of nonsense', 'protocol', { is: 'bad-chunks' }],
     ];
