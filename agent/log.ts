@@ -40,6 +40,7 @@ export function createLog(options: LogOptions): Log {
       level: options.level,
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: withoutNoise },
       formatters: {
         level: (label) => ({ level: label }),
         log: (fields) => ('event' in fields ? fields : { event: 'message', ...fields }),
@@ -48,6 +49,13 @@ export function createLog(options: LogOptions): Log {
     destination,
   );
   return { log, flush: () => sink.flush() };
+}
+
+/** A stack is for our own faults. What the system refused (a full disk, a missing right) has a code, and says enough by that. */
+function withoutNoise(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { message } = error;
+  return 'code' in error ? { code: error.code, message } : { message, stack: error.stack };
 }
 
 function passThrough(stream: { write(text: string): unknown }): LineSink {

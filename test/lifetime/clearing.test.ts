@@ -190,6 +190,20 @@ describe('S1.6 notices', () => {
     h.saysUntilSettled('ec2', { notices: {} });
     assert.equal(h.snapshot().deadlineMs, null);
   });
+  test('S1.6 only good answers running count for notices too', () => {
+    const h = history();
+    h.says('ec2', { notices: spot });
+    for (let count = 0; count < 10; count += 1) {
+      for (const _ of [0, 1]) {
+        h.pass(2 * SECOND);
+        h.says('ec2', { notices: {} });
+      }
+      h.pass(2 * SECOND);
+      if (count % 2 === 0) h.fails('ec2');
+      else h.says('ec2', { notices: { spot: UNKNOWN } });
+    }
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+  });
   test('S1.6 a missing id of an incomplete answer says nothing', () => {
     const h = history();
     h.says('ec2', { notices: spot });
@@ -334,6 +348,21 @@ describe('S1.6 another channel', () => {
     h.saysUntilSettled('directory', gone);
     assert.equal(h.snapshot().deadlineMs, null);
   });
+  test('S1.6 a stray key on the bare mount point does not make it the directory', () => {
+    const h = announced();
+    for (let count = 0; count < 20; count += 1) {
+      h.pass(SECOND);
+      h.says('directory', elsewhere({ total_cpu: '8' }));
+    }
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+    assert.equal(h.sourceState('directory')?.faults['machine/shutdowntime'], 'other_channel');
+  });
+  test('S1.6 a directory on another file system that has the time too may clear it later', () => {
+    const h = announced();
+    h.says('directory', elsewhere({ shutdowntime: TIME, total_cpu: '8' }));
+    h.saysUntilSettled('directory', elsewhere({ total_cpu: '8' }));
+    assert.equal(h.snapshot().deadlineMs, null);
+  });
   test('S1.6 and the directory that comes back may clear', () => {
     const h = announced();
     h.says('directory', elsewhere({}));
@@ -346,7 +375,8 @@ describe('S1.6 another channel', () => {
     assert.equal(h.snapshot().deadlineMs, DEADLINE - MINUTE);
   });
   test('S1.6 an unreadable directory elsewhere is not the one to compare with from then on', () => {
-    const h = announced();
+    const h = history();
+    h.says('directory', { machine: { shutdowntime: TIME } });
     h.says('directory', elsewhere({ total_cpu: UNKNOWN }));
     for (let count = 0; count < 10; count += 1) {
       h.pass(SECOND);
@@ -420,6 +450,14 @@ describe('S1.6 what returns within 10 min', () => {
     h.until(later + MINUTE);
     assert.equal(h.sentTo('p', later), 'SIGTERM@-420 SIGTERM@-120 SIGKILL@-5');
     assert.deepEqual([...new Set(h.sent.map((each) => each.step.episode))], [1, 2]);
+  });
+  test('S1.6 also when the clock is set meanwhile, forward by an hour', () => {
+    const h = cancelled();
+    const { length } = h.sent;
+    h.stepClock(60 * MINUTE);
+    h.pass(MINUTE);
+    h.says('ec2', { notices: { spot: present('terminate', h.now().wall + MINUTE) } });
+    assert.equal(h.sent.length, length);
   });
   test('S1.6 with another id it is another one', () => {
     const h = cancelled();

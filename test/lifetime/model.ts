@@ -57,12 +57,9 @@ export function model() {
           unbroken(known.values());
           continue;
         }
-        let lost = false;
         let told = Object.values(said[side]).every((value) => value === 'absent') && known.size === 0;
         for (const [key, value] of Object.entries(said[side])) {
           const old = known.get(key);
-          // On another file system a time that is missing proves nothing, for as long as it is missing.
-          if (old && elsewhere && value === 'absent' && key !== 'total_cpu') lost = true;
           if (typeof value === 'number') known.set(key, { ms: value, misses: 0, missedSince: 0 });
           else if (old && (value === 'garbage' || elsewhere)) old.misses = 0;
           else if (old && missed(old, mono)) known.delete(key);

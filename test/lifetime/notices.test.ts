@@ -165,6 +165,15 @@ describe('S1.3 certain, but without a time', () => {
       assert.equal(h.phase(), 'stopped', 'no payload is left to stop');
     }
   });
+  test('S1.3 it stays a counted one when only its wording changes', () => {
+    const h = history();
+    h.says('ec2', preempted);
+    h.says('ec2', {
+      notices: { preempted: present('terminate', null, { minimumNoticeMs: 30 * SECOND, reason: 'preempted now' }) },
+    });
+    h.stepClock(HOUR);
+    assert.equal(h.snapshot().deadlineMs, h.now().wall + 30 * SECOND);
+  });
   test('S1.3, S4.3 the counted time is not moved by how far the host’s clock differs', () => {
     for (const offsetMs of [-HOUR, HOUR]) {
       const h = history();

@@ -212,6 +212,19 @@ describe('another boot', () => {
     h.until(DEADLINE);
     assert.equal(h.sentTo('p', DEADLINE), 'SIGTERM@-120 SIGKILL@-5');
   });
+  test('S1.6 absences of another boot count for nothing, nor does its monotonic clock', () => {
+    const h = history();
+    shutdown(h, DEADLINE);
+    for (const _ of [0, 1]) {
+      h.says('directory', { machine: { total_cpu: '8' } });
+      h.pass(2 * SECOND);
+    }
+    h.restart({ reboot: true, downMs: MINUTE });
+    h.says('directory', { machine: { total_cpu: '8' } });
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+    assert.equal(h.saysUntilSettled('directory', { machine: { total_cpu: '8' } }), 4);
+    assert.equal(h.snapshot().deadlineMs, null);
+  });
   test('S1.6 device numbers mean nothing in another boot', () => {
     const h = rebooted();
     h.saysUntilSettled('directory', { machine: { channel: 'dev:9', keys: { total_cpu: '8' } } });

@@ -114,7 +114,9 @@ export function maySee(caller: Caller, uid: number): boolean {
 }
 
 function unidentified(why: keyof typeof EXPLANATIONS) {
-  return refusal(403, 'unidentified', `The caller cannot be identified: ${EXPLANATIONS[why]}.`);
+  // A client that hung up before it could be asked for: nobody is told, and nothing was done.
+  const code = why === 'client_closed' ? 'client_gone' : 'unidentified';
+  return refusal(403, code, `The caller cannot be identified: ${EXPLANATIONS[why]}.`);
 }
 
 async function peerOf(

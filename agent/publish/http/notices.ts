@@ -56,7 +56,7 @@ export function addNoticeRoutes(app: FastifyInstance, context: HttpContext): voi
       port.submit({
         type: 'operator_notice',
         id: `${SOURCE}${lastNumber}`,
-        notice: { kind, deadlineMs, reason: reason ?? `operator: ${kind}` },
+        notice: { kind, deadlineMs, reason: reason ?? kind },
       });
       hub.poke();
       return reply.code(201).send({ id: `${SOURCE}${lastNumber}` });

@@ -33,7 +33,8 @@ export function createRefusalLog(log: Logger, count: (reason: string) => void): 
     }
     if (entry === undefined && seen.size >= MAX_REMEMBERED) return;
     seen.set(key, { sinceMs: nowMs, suppressed: 0 });
-    log.warn(
+    // A client that is gone before it is asked for is no intruder: the end of every `exec` may look like that.
+    log[code === 'client_gone' ? 'debug' : 'warn'](
       {
         event: 'request_refused',
         reason: code,

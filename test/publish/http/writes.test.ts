@@ -75,13 +75,13 @@ test('the operator announces, takes back and overrides (S6.1); numbers are not g
     {
       type: 'operator_notice',
       id: 'operator/2',
-      notice: { kind: 'drain', deadlineMs: null, reason: 'operator: drain' },
+      notice: { kind: 'drain', deadlineMs: null, reason: 'drain' },
     },
     { type: 'operator_cancel', id: 'operator/2' },
     {
       type: 'operator_notice',
       id: 'operator/3',
-      notice: { kind: 'shutdown', deadlineMs: 1_766_440_000_000, reason: 'operator: shutdown' },
+      notice: { kind: 'shutdown', deadlineMs: 1_766_440_000_000, reason: 'shutdown' },
     },
     { type: 'operator_cancel', id: 'operator/3' },
     { type: 'ignore', id: 'operator/1' },
