@@ -2,9 +2,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
+type MarkState = 'issued' | 'done' | 'skipped' | 'repeat' | 'refused';
+
 export interface JournalSays {
   /** By payload id and signal: `issued` is the intent, written before the signal goes out. */
-  readonly steps: ReadonlyMap<string, 'issued' | 'done' | 'skipped' | 'repeat'>;
+  readonly steps: ReadonlyMap<string, MarkState>;
   readonly payloads: ReadonlySet<string>;
   /** The host's announcement stands in it. */
   readonly knowsDeadline: boolean;
@@ -16,7 +18,7 @@ interface Line {
     readonly episode?: {
       readonly marks: readonly {
         readonly step: { readonly signal: string };
-        readonly state: 'issued' | 'done' | 'skipped' | 'repeat';
+        readonly state: MarkState;
       }[];
     } | null;
     readonly keys?: { readonly machine: Readonly<Record<string, { readonly value: string }>> };
@@ -30,7 +32,7 @@ const PREFIX_CHARS = 9;
 export const stepKey = (id: string, signal: string): string => `${id} ${signal}`;
 
 export function readJournal(dir: string): JournalSays {
-  const steps = new Map<string, 'issued' | 'done' | 'skipped' | 'repeat'>();
+  const steps = new Map<string, MarkState>();
   const payloads = new Set<string>();
   let knowsDeadline = false;
   for (const { put, v, done } of lines(path.join(dir, 'journal.log'))) {
