@@ -12,12 +12,12 @@ import { type Config, policyOf } from './config.ts';
 import { linkEtc } from './etc-link.ts';
 import { groupOption } from './groups.ts';
 import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
-import { type Journal, openJournal } from './journal.ts';
 import { payloadRow } from './lifetime/escalation.ts';
-import { initialState, outlivesBoot, partsOf, restoreState, type State } from './lifetime/state.ts';
+import { outlivesBoot, type State } from './lifetime/state.ts';
 import { tellChanges } from './lifetime/tell.ts';
 import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
+import { openMemory } from './memory.ts';
 import { mountPoints } from './mount-points.ts';
 import { withoutOwnEndpoints } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
@@ -32,7 +32,6 @@ import { openJobOutputs } from './report/joboutputs.ts';
 import { inheritedListeners } from './socket-activation.ts';
 import { createSources } from './sources/create.ts';
 import { type Driver, startDriver } from './sources/driver.ts';
-import { openStateFile } from './state.ts';
 import { version } from './version.ts';
 
 /** READY (and `readyz`) at the latest after this, however silent a source is: boot must not wait for a dead endpoint. */
@@ -376,59 +375,6 @@ const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
 const unreachable = (): never => {
   throw new Error('nothing is published before the first step of the heart');
 };
-
-interface Memory {
-  readonly state: State;
-  readonly journal: Journal;
-  readonly firstBootMs: number;
-  save(state: State): void;
-  flush(): Promise<void>;
-}
-
-/** What former runs wrote: the journal where it is of this boot, else what outlives a boot (SEMANTICS S4.1). */
-function openMemory(
-  options: AgentOptions,
-  identity: ReturnType<typeof readMachineIdentity>,
-  now: Instant,
-  bootWallMs: number,
-  onError: () => void,
-): Memory {
-  const { config, log } = options;
-  const { machineId, bootId } = identity;
-  const { journal, restored } = openJournal({ dir: config.journalDir, bootId, log, onError });
-  const stateFile = openStateFile({
-    dir: config.stateDir,
-    machineId,
-    bootId,
-    log,
-    onError,
-    nowMs: now.wall,
-    bootWallMs,
-  });
-  const { firstBootMs } = stateFile.restored;
-  const times = { bootWallMs, firstBootMs, now };
-  const state =
-    restored !== null
-      ? restoreState(restored.entries, restored.done, { ...times, sameBoot: true })
-      : stateFile.restored.entries.size > 0
-        ? restoreState(stateFile.restored.entries, [], { ...times, sameBoot: stateFile.restored.sameBoot })
-        : initialState(bootWallMs, firstBootMs);
-  // What came from the state file is not in the journal yet, and would be missed if the next crash found the journal alone.
-  if (restored === null) journal.put([...partsOf(state)].map(([key, value]) => ({ key, value })));
-  const notices = Object.values(state.sources).length;
-  if (notices > 0)
-    log.info(
-      { event: 'restored', sources: notices, payloads: Object.keys(state.payloads).length },
-      'the memory of a former run is restored',
-    );
-  return {
-    state,
-    journal,
-    firstBootMs,
-    save: (latest) => stateFile.save(new Map([...partsOf(latest)].filter(([key]) => outlivesBoot(key)))),
-    flush: () => stateFile.flush(),
-  };
-}
 
 function liveSources(drivers: ReadonlyMap<string, Driver>, publication: Publication): readonly LiveSource[] {
   return [...drivers.values()].map((driver) => {
