@@ -11,7 +11,7 @@ import { processIdentity, strayReaders } from './strays.ts';
 const MAX_ABANDONED = 2;
 /** Before another child is tried on a mount that failed: a share that kills at once would cost a program start per poll. */
 const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 30_000;
+const LONGEST_PAUSE_MS = 5_000;
 /** A killed child that ends within this was not stuck, so its end says nothing of the share. */
 const STUCK_AFTER_MS = 500;
 
