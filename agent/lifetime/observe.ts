@@ -114,29 +114,44 @@ function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now
   }
   const keys: Record<string, Held<string>> = { ...before };
   const faults = reading.complete ? {} : unseenFaults(record, side, (key) => translated.has(key));
-  /** As long as a time is missing on the other channel, the one that gave it stays the one to compare with (S1.6). */
-  let timeLost = false;
+  // The mount that gave the times is gone and the directory beneath has come to light: what lies there is a stray, and as
+  // long as it has no earlier time the vanished mount stays the one to compare with.
+  const uncovered = otherChannel && live.some(isTimeKey) && isUncovered(record.channels[side] ?? '', reading.channel);
   for (const [key, value] of translated) {
+    const held = own(before, key);
+    if (uncovered && isTimeKey(key) && isLive(held) && !isEarlier(value, held)) {
+      faults[`${side}/${key}`] = 'other_channel';
+      if (held !== undefined) keys[key] = unbroken(held);
+      continue;
+    }
     // Neither a proof of absence nor one of the good answers running that such a proof takes.
     const proof: Reading<string> = otherChannel && value.is === 'absent' ? { is: 'unknown', error: '' } : value;
-    const held = applyReading(own(keys, key), proof, now, { witnessed: wasHeard(record), same: Object.is });
-    if (held !== undefined) keys[key] = held;
+    const next = applyReading(held, proof, now, { witnessed: wasHeard(record), same: Object.is });
+    if (next !== undefined) keys[key] = next;
     if (value.is === 'unknown') faults[`${side}/${key}`] = value.error;
-    if (otherChannel && value.is === 'absent' && isTimeKey(key) && isLive(own(before, key))) {
-      faults[`${side}/${key}`] = 'other_channel';
-      timeLost = true;
-    }
   }
-  const told = translated.size === 0 || [...translated.values()].some((value) => value.is !== 'unknown');
+  // Another channel tells something only by what it has: what it lacks proves nothing yet.
+  const tells = ({ is }: Reading<string>): boolean => (otherChannel ? is === 'present' : is !== 'unknown');
+  const told = translated.size === 0 || [...translated.values()].some(tells);
   return {
     keys: pruneGone(sameFlat(before, keys) ? before : keys, now),
     faults,
-    channel: told && !timeLost ? reading.channel : undefined,
+    channel: told && !uncovered ? reading.channel : undefined,
     told,
   };
 }
 
-/** A mount point that has come to light again may hold a stray key; that must not cost a deadline. */
+/** From `dev:40@/etc/machinefeatures` to a mount further up: that is what unmounting leaves. A remount has the same place. */
+function isUncovered(before: string, now: string): boolean {
+  const [from, to] = [before, now].map((channel) => (channel.startsWith('dev:') ? channel.split('@')[1] : undefined));
+  if (from === undefined || to === undefined || from === to) return false;
+  return from.startsWith(to.endsWith('/') ? to : `${to}/`);
+}
+
+/** An earlier time is believed from anybody (S1.2): what is still unclear may only shorten. */
+const isEarlier = (value: Reading<string>, held: Held<string> | undefined): boolean =>
+  value.is === 'present' && held !== undefined && Number(value.value) <= Number(held.value);
+
 const isTimeKey = (key: string): boolean =>
   key === SHUTDOWN_KEYS.machine || key === SHUTDOWN_KEYS.job || key === 'wall_limit_secs';
 

@@ -60,7 +60,10 @@ export interface StatedNotice {
  * the heart translates and judges them. A key that is not mentioned counts as absent if `complete`, else is untouched.
  */
 export interface FeatureReading {
-  /** What was read from, to notice that another thing stands there now: `dev:17` or a URL (S1.6, same st_dev). */
+  /**
+   * What was read from, to notice that another thing stands there now (S1.6, same st_dev): `dev:17@/mnt/host`, device and
+   * mount point, or a URL.
+   */
   readonly channel: string;
   readonly complete: boolean;
   readonly keys: Readonly<Record<string, Reading<string>>>;

@@ -336,31 +336,43 @@ describe('S1.6 another channel', () => {
     assert.equal(h.snapshot().deadlineMs, DEADLINE);
     assert.deepEqual(h.sourceState('directory')?.faults, { 'machine/shutdowntime': 'other_channel' });
   });
+  const MOUNT = 'dev:40@/etc/machinefeatures';
+  const onMount = (channel: string, keys: Readonly<Record<string, KeySaid>>) => ({ machine: { channel, keys } });
+  function mounted() {
+    const h = history();
+    h.says('directory', onMount(MOUNT, { total_cpu: '8', shutdowntime: TIME }));
+    return h;
+  }
   test('S1.6 a stray key on the bare mount point costs no deadline, and is taken for what it is', () => {
-    const h = announced();
+    const h = mounted();
     for (let count = 0; count < 20; count += 1) {
       h.pass(SECOND);
-      h.says('directory', elsewhere({ total_cpu: '6' }));
+      h.says('directory', onMount('dev:254@/', { total_cpu: '6' }));
     }
     assert.equal(h.snapshot().deadlineMs, DEADLINE);
     assert.equal(h.snapshot().machine['total_cpu']?.value, '6');
     assert.equal(h.sourceState('directory')?.faults['machine/shutdowntime'], 'other_channel');
-    h.saysUntilSettled('directory', gone);
+    h.saysUntilSettled('directory', onMount(MOUNT, { total_cpu: '8' }));
     assert.equal(h.snapshot().deadlineMs, null);
   });
-  test('S1.6 a stray key on the bare mount point does not make it the directory', () => {
-    const h = announced();
+  test('S1.6 a stray time on the bare mount point may shorten, never lengthen', () => {
+    const h = mounted();
+    h.says('directory', onMount('dev:254@/', { shutdowntime: secs(DEADLINE + MINUTE) }));
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+    h.says('directory', onMount('dev:254@/', { shutdowntime: secs(DEADLINE - MINUTE) }));
+    assert.equal(h.snapshot().deadlineMs, DEADLINE - MINUTE);
     for (let count = 0; count < 20; count += 1) {
       h.pass(SECOND);
-      h.says('directory', elsewhere({ total_cpu: '8' }));
+      h.says('directory', onMount('dev:254@/', { total_cpu: '6' }));
     }
-    assert.equal(h.snapshot().deadlineMs, DEADLINE);
-    assert.equal(h.sourceState('directory')?.faults['machine/shutdowntime'], 'other_channel');
+    assert.equal(h.snapshot().deadlineMs, DEADLINE - MINUTE);
   });
-  test('S1.6 a directory on another file system that has the time too may clear it later', () => {
-    const h = announced();
-    h.says('directory', elsewhere({ shutdowntime: TIME, total_cpu: '8' }));
-    h.saysUntilSettled('directory', elsewhere({ total_cpu: '8' }));
+  test('S1.6 a share mounted again has another device number and may clear as before', () => {
+    const h = mounted();
+    // The first answer from there only says that it is another one.
+    h.says('directory', onMount('dev:41@/etc/machinefeatures', { total_cpu: '8' }));
+    assert.equal(h.snapshot().deadlineMs, DEADLINE);
+    h.saysUntilSettled('directory', onMount('dev:41@/etc/machinefeatures', { total_cpu: '8' }));
     assert.equal(h.snapshot().deadlineMs, null);
   });
   test('S1.6 and the directory that comes back may clear', () => {

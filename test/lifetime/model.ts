@@ -26,9 +26,6 @@ const SAME_FOR_MS = 600_000;
 
 export type Model = ReturnType<typeof model>;
 
-/** The keys that are deadlines. */
-const TIMES: readonly string[] = ['shutdowntime', 'shutdowntime_job', 'wall_limit_secs'];
-
 export function model() {
   const sides = { machine: new Map<string, Known>(), job: new Map<string, Known>() };
   const channels = new Map<string, string>();
@@ -63,13 +60,10 @@ export function model() {
           if (typeof value === 'number') known.set(key, { ms: value, misses: 0, missedSince: 0 });
           else if (old && (value === 'garbage' || elsewhere)) old.misses = 0;
           else if (old && missed(old, mono)) known.delete(key);
-          if (typeof value === 'number' || (value === 'absent' && old)) told = true;
+          // Elsewhere only what is there tells anything.
+          if (typeof value === 'number' || (value === 'absent' && old && !elsewhere)) told = true;
         }
-        // A time that is held and not there: what it is missing from is no measure for it.
-        const timeMissing = Object.entries(said[side]).some(
-          ([key, value]) => TIMES.includes(key) && value === 'absent' && known.has(key),
-        );
-        if (told && !(elsewhere && timeMissing)) channels.set(side, said.channel);
+        if (told) channels.set(side, said.channel);
       }
     },
     spot(said: SpotSaid, now: { wall: number; mono: number }): void {

@@ -30,7 +30,7 @@ const KNOWN_KEYS: readonly string[] = (
 export type DirectoryReading =
   | {
       readonly kind: 'read';
-      /** `dev:<st_dev>`, S1.6. */
+      /** `dev:<st_dev>@<mount point>`, S1.6: what is read, and whether the mount that it came from is still there. */
       readonly channel: string;
       readonly complete: boolean;
       readonly keys: Readonly<Record<string, Reading<string>>>;
@@ -70,14 +70,14 @@ export function readDirectory(file: string, options: ReadOptions): DirectoryRead
     }
     const below = options.anywhere ? undefined : foreignBelow(realPath, options.table);
     if (below !== undefined) return { kind: 'foreign', path: realPath, ...below };
-    const before = look(realPath);
+    const before = look(realPath, options.table);
     if (context.ownIdentities.has(before.identity)) return { kind: 'own_output', path: realPath };
     options.onDirectory?.(realPath, before.identity);
     const first = scan(realPath, before.channel, context);
-    const between = look(realPath);
+    const between = look(realPath, options.table);
     if (between.version === before.version) return first;
     const second = scan(realPath, between.channel, context);
-    const after = look(realPath);
+    const after = look(realPath, options.table);
     // Another directory each time: neither reading is known to be of one directory. Changing content is settled by the poll.
     if (after.identity === between.identity) return second;
     return { kind: 'failed', code: 'directory_changing', detail: `${realPath} was replaced while it was read` };
@@ -125,10 +125,14 @@ function foreignBelow(dir: string, table: MountTable): { mountPoint: string; fsT
   return undefined;
 }
 
-function look(dir: string): { channel: string; identity: string; version: string } {
+function look(dir: string, table: MountTable): { channel: string; identity: string; version: string } {
   // As bigint: inode numbers go beyond 2^53, and milliseconds would hide a quick second change.
   const { dev, ino, mtimeNs, ctimeNs } = fs.statSync(dir, { bigint: true });
-  return { channel: `dev:${dev}`, identity: `${dev}:${ino}`, version: `${dev}:${ino}:${mtimeNs}:${ctimeNs}` };
+  return {
+    channel: `dev:${dev}@${mountAt(dir, table)?.mountPoint ?? '/'}`,
+    identity: `${dev}:${ino}`,
+    version: `${dev}:${ino}:${mtimeNs}:${ctimeNs}`,
+  };
 }
 
 function scan(dir: string, channel: string, context: ScanContext): DirectoryReading {

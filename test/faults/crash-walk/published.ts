@@ -95,8 +95,14 @@ function checkUrl(file: string, faults: string[]): void {
     faults.push(`url holds ${JSON.stringify(text)}`);
 }
 
+/** A living agent may just be removing it: not there is empty. */
 function list(dir: string): readonly string[] {
-  return fs.existsSync(dir) ? fs.readdirSync(dir) : [];
+  try {
+    return fs.readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 function read(file: string): string | undefined {
