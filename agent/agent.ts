@@ -3,7 +3,6 @@
  * else in the program holds state over time, and there is one way to start and one to stop.
  */
 import { randomBytes } from 'node:crypto';
-import fs from 'node:fs';
 import path from 'node:path';
 import type { Logger } from 'pino';
 import { claim } from './claim.ts';
@@ -23,7 +22,7 @@ import { withoutOwnEndpoints } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
 import { findGone } from './payloads/liveness.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
-import { openFilePublisher } from './publish/files.ts';
+import { type FilePublisher, openFilePublisher } from './publish/files.ts';
 import type { HttpServer } from './publish/http/server.ts';
 import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
@@ -78,16 +77,27 @@ export function startAgent(options: AgentOptions): Agent {
   const started = clock.now();
   const bootWallMs = identity.bootWallMs(started.wall);
   const releases = [claim(config.runtimeDir, 0o755), claim(config.journalDir, 0o700)];
-  const files = openFilePublisher({
-    dir: config.runtimeDir,
-    covered: () => coveredBy(mountPoints(root), config.runtimeDir),
-    now: () => clock.now(),
-    onError(code, detail) {
-      metrics.count('mjf_publish_errors_total');
-      log.error({ event: 'publish_failed', code }, detail);
-    },
-    onRecovery: () => log.info({ event: 'publish_recovered' }, 'the published files are complete again'),
-  });
+  const openFiles = (): FilePublisher =>
+    openFilePublisher({
+      dir: config.runtimeDir,
+      covered: () => coveredBy(mountPoints(root), config.runtimeDir),
+      now: () => clock.now(),
+      onError(code, detail) {
+        metrics.count('mjf_publish_errors_total');
+        log.error({ event: 'publish_failed', code }, detail);
+      },
+      onRecovery() {
+        log.info({ event: 'publish_recovered' }, 'the published files are complete again');
+        renewClaim();
+      },
+    });
+  let files: FilePublisher;
+  try {
+    files = openFiles();
+  } catch (error) {
+    for (const release of releases) release();
+    throw error;
+  }
   const showShutdownTime = shutdownTimeFile(config.publish.shutdownTimeFile, log);
   const memory = openMemory(options, identity, started, bootWallMs, () => metrics.count('mjf_journal_errors_total'));
   const { journal } = memory;
@@ -96,7 +106,6 @@ export function startAgent(options: AgentOptions): Agent {
   const listeners = new Set<(publication: Publication) => void>();
   const drivers = new Map<string, Driver>();
   let http: HttpServer | null = null;
-  let listening: Promise<void> = Promise.resolve();
   const silent = new Set<string>();
   let allAnswered: () => void = () => {};
   const answered = new Promise<void>((resolve) => {
@@ -192,11 +201,21 @@ export function startAgent(options: AgentOptions): Agent {
         'somebody has changed the published directories: they are made complete again',
       );
       publishFiles(publication);
+      renewClaim();
     } else if (files.broken() !== null) files.flush();
-    reopenDoors();
+    http?.mend();
     if (now.mono - touchedMono >= TOUCH_MS) {
       touchedMono = now.mono;
       files.touch();
+    }
+  }
+
+  /** It went with the directory, and a second agent would believe the place to be free. */
+  function renewClaim(): void {
+    try {
+      releases[0] = claim(config.runtimeDir, 0o755);
+    } catch (error) {
+      log.error({ event: 'claim_lost' }, (error as Error).message);
     }
   }
 
@@ -215,18 +234,6 @@ export function startAgent(options: AgentOptions): Agent {
       reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
       listenFds: inheritedListeners(env, process.pid),
       ...groupOption(config.adminGroup, root, log),
-    });
-  }
-
-  /** Sockets and `url` went with a runtime directory that somebody removed. */
-  function reopenDoors(): void {
-    const gone = http !== null && !fs.existsSync(path.join(config.runtimeDir, 'agent.sock'));
-    if (!gone || stopping) return;
-    const old = http;
-    http = null;
-    log.warn({ event: 'sockets_lost' }, 'the sockets have been removed: all listeners are opened again');
-    listening = (old?.close() ?? Promise.resolve()).then(openDoors).catch((error: unknown) => {
-      log.error({ event: 'internal', err: error }, 'the HTTP interface could not be opened again');
     });
   }
 
@@ -322,7 +329,7 @@ export function startAgent(options: AgentOptions): Agent {
       `ready, publishing under ${config.runtimeDir}`,
     );
   })();
-  listening = openDoors();
+  const listening = openDoors();
 
   return {
     async ready() {

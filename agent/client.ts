@@ -56,6 +56,14 @@ export async function readBaseUrl(runtimeDir: string): Promise<string | undefine
   }
 }
 
+/** Whether the listener behind a base URL belongs to whom the runtime directory belongs to, on the kernel's word. */
+export function isServedBy(runtimeDir: string, base: string): boolean {
+  const owner = fs.statSync(runtimeDir, { throwIfNoEntry: false })?.uid;
+  const url = new URL(base);
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  return owner !== undefined && listenerIsOf(owner, host, Number(url.port || 80));
+}
+
 type Place = { readonly target: http.RequestOptions; readonly name: string };
 
 async function findPlace(
@@ -73,8 +81,7 @@ async function findPlace(
   }
   const url = new URL(base);
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  const owner = fs.statSync(runtimeDir, { throwIfNoEntry: false })?.uid;
-  if (owner !== undefined && !listenerIsOf(owner, host, Number(url.port || 80))) {
+  if (!isServedBy(runtimeDir, base)) {
     return { unreachable: `the daemon does not run: nobody of its own answers at ${base}`, code: 'ECONNREFUSED' };
   }
   return { target: { host, port: url.port || 80, headers: { host: url.host } }, name: base };

@@ -2,6 +2,9 @@
 // (SYSTEMS.md, "Signals"). No static imports, since they would run before this statement.
 process.on('SIGUSR1', () => undefined);
 
+// Like SIGUSR1: until the daemon has its own handler, "read your configuration again" must not end it.
+if (process.argv[2] === 'run') process.on('SIGHUP', () => undefined);
+
 const argv = process.argv.slice(2);
 
 if (argv[0] === '__read-directory') {

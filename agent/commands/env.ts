@@ -1,7 +1,7 @@
 /** `mjf-agent env`: the variables of HSF-TN-2016-02 for a shell, a unit or a container. They name the agent's own output. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { readBaseUrl } from '../client.ts';
+import { isServedBy, readBaseUrl } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
 import { featurePlaces } from './feature-places.ts';
@@ -22,7 +22,9 @@ JOBOUTPUTS is a URL in both cases and left out where the daemon has no HTTP inte
     const runtimeDir = runtimeDirOf(context);
     // Neither unit files, nor --env-file, nor the shell line above agree on quoting, so there must be nothing to quote.
     if (!/^[\w./:@%+=,-]+$/.test(runtimeDir)) throw new UsageError('the runtime directory has characters to be quoted');
-    const base = await readBaseUrl(runtimeDir);
+    // Not the port that a dead daemon left, on which somebody else may listen by now.
+    const named = await readBaseUrl(runtimeDir);
+    const base = named !== undefined && isServedBy(runtimeDir, named) ? named : undefined;
     if ((context.values.url && base === undefined) || !(await isFile(path.join(runtimeDir, 'lifetime.json')))) {
       const what = context.values.url && base === undefined ? 'no HTTP interface' : 'nothing published';
       context.complain(`there is ${what} in ${runtimeDir}: does the daemon run?`);

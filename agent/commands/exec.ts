@@ -134,6 +134,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   const fallback = ownSources({
     config: loaded.config,
     env: context.env,
+    places: hostPlaces(loaded.config, context.env, featurePlaces(runtimeDir)),
     log,
     clock: systemClock,
     emit: (observation) => observe(observation),

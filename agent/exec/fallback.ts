@@ -8,6 +8,7 @@ import type { Observation, SourceInfo } from '../lifetime/types.ts';
 import { selfCommand } from '../self.ts';
 import { createSources } from '../sources/create.ts';
 import { type Driver, startDriver } from '../sources/driver.ts';
+import type { Places } from './environment.ts';
 
 /** What the machine is says nothing of how long it lives; `exec` needs only the channels that do. */
 const NOT_NEEDED: ReadonlySet<string> = new Set(['self']);
@@ -31,6 +32,8 @@ export interface OwnSources {
 export function ownSources(options: {
   readonly config: Config;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Where the payload is told to look: `exec` looks there too, be it what a dead daemon left published. */
+  readonly places: Places;
   readonly log: Logger;
   readonly clock: Clock;
   emit(observation: Observation): void;
@@ -51,7 +54,7 @@ export function ownSources(options: {
       firstBootMs: bootMs,
       self: selfCommand(),
     };
-    for (const source of createSources(config, environment)) {
+    for (const source of createSources(withPlaces(config, options.places), environment)) {
       if (!NOT_NEEDED.has(source.name)) drivers.push(startDriver(source, { emit, log, clock, count: () => {} }));
     }
   }
@@ -76,4 +79,20 @@ export function ownSources(options: {
     infos,
     pollAll,
   };
+}
+
+/** Directories go to the one source, URLs to the other; what is configured already stays. */
+function withPlaces(config: Config, places: Places): Config {
+  const found = Object.entries(places).filter(([key, value]) => key !== 'joboutputs' && value !== undefined);
+  const isUrl = ([, value]: [string, string | undefined]): boolean => /^https?:/.test(value ?? '');
+  const table = (name: string, entries: readonly [string, string | undefined][]) => ({
+    ...Object.fromEntries(entries),
+    ...(config.source[name] as object | undefined),
+  });
+  const directory = table(
+    'directory',
+    found.filter((each) => !isUrl(each)),
+  );
+  const mjf = table('mjf', found.filter(isUrl));
+  return { ...config, source: { ...config.source, directory, mjf } };
 }

@@ -129,12 +129,21 @@ export function openFilePublisher(options: FilePublisherOptions): FilePublisher 
   };
 }
 
+/** Undefined for whatever is not there or cannot be looked at: a file in place of the directory is no fault of ours. */
+function look(file: string): fs.BigIntStats | undefined {
+  try {
+    return fs.statSync(file, { bigint: true });
+  } catch {
+    return undefined;
+  }
+}
+
 /** Changes when anybody but us makes, removes or replaces a file there; own changes are taken into account after each write. */
 function signature(dir: string, covered: ReadonlySet<string>): string {
   const places = ['', LIFETIME, ...FOLDERS.filter((name) => !covered.has(name))];
   return places
     .map((place) => {
-      const status = fs.statSync(path.join(dir, place), { bigint: true, throwIfNoEntry: false });
+      const status = look(path.join(dir, place));
       // Sockets and `url` come and go in the directory itself, and the time of lifetime.json is ours to touch.
       return status === undefined ? '-' : `${status.ino}:${place === '' || place === LIFETIME ? '' : status.mtimeNs}`;
     })

@@ -49,48 +49,51 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   const own = new Map<string, Waiting>();
   const queue = new Map<string, Waiting>();
   const stopped = new AbortController();
-  let working: Promise<void> | null = null;
+  /** Two lines to the site: a payload's file that hangs must not hold up the agent's own words. */
+  const working = new Map<Map<string, Waiting>, Promise<void>>();
   let told = false;
   let closing = false;
   let failing = false;
-  let wake: (() => void) | null = null;
+  const wakes = new Set<() => void>();
 
   function enqueue(to: Map<string, Waiting>, name: string, body: Buffer): void {
     to.set(name, { name, body, failures: 0, notBefore: 0 });
-    wake?.();
-    if (deliver !== null && working === null) {
-      working = work(deliver).finally(() => {
-        working = null;
-      });
-    }
+    for (const wake of wakes) wake();
+    if (deliver === null || working.has(to)) return;
+    working.set(
+      to,
+      work(deliver, to).finally(() => working.delete(to)),
+    );
   }
 
-  /** The next that may go out: the agent's own first, then whoever waits longest for his turn. */
-  function next(): Waiting | null {
+  /** The next that may go out: whoever waits longest for his turn. */
+  function next(from: Map<string, Waiting>): Waiting | null {
     const now = performance.now();
-    for (const each of [...own.values(), ...queue.values()]) if (closing || each.notBefore <= now) return each;
+    for (const each of from.values()) if (closing || each.notBefore <= now) return each;
     return null;
   }
 
-  async function work(send: DeliverFile): Promise<void> {
-    while (own.size + queue.size > 0 && !stopped.signal.aborted) {
-      const file = next();
+  async function work(send: DeliverFile, from: Map<string, Waiting>): Promise<void> {
+    while (from.size > 0 && !stopped.signal.aborted) {
+      const file = next(from);
       if (file === null) {
-        const soonest = Math.min(...[...own.values(), ...queue.values()].map(({ notBefore }) => notBefore));
+        const soonest = Math.min(...[...from.values()].map(({ notBefore }) => notBefore));
         await new Promise<void>((resolve) => {
-          wake = resolve;
-          pauseFor(Math.max(0, soonest - performance.now()), stopped.signal).then(resolve);
+          const wake = (): void => {
+            wakes.delete(wake);
+            resolve();
+          };
+          wakes.add(wake);
+          pauseFor(Math.max(0, soonest - performance.now()), stopped.signal).then(wake);
         });
-        wake = null;
         continue;
       }
-      settle(file, await send(file.name, file.body, stopped.signal));
+      settle(from, file, await send(file.name, file.body, stopped.signal));
       if (closing && failing) await pauseFor(CLOSING_PAUSE_MS, stopped.signal);
     }
   }
 
-  function settle(file: Waiting, failure: DeliveryFailure | null): void {
-    const from = own.get(file.name) === file ? own : queue;
+  function settle(from: Map<string, Waiting>, file: Waiting, failure: DeliveryFailure | null): void {
     // Overtaken by newer content while it was on its way: that one has its own turn.
     const current = from.get(file.name) === file;
     if (failure === null) {
@@ -146,9 +149,9 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     async close() {
       closing = true;
       clearInterval(beating);
-      wake?.();
+      for (const wake of wakes) wake();
       const bound = setTimeout(() => stopped.abort(), CLOSE_BOUND_MS);
-      await working;
+      await Promise.all(working.values());
       clearTimeout(bound);
       stopped.abort();
       const left = [...own.keys(), ...queue.keys()];

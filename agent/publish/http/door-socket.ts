@@ -43,9 +43,18 @@ export function socketDoor(options: {
         rmSync(cradle, { recursive: true, force: true });
       }
       const { ino } = lstatSync(file);
-      return { name: file, channel, remove: () => removeOwn(file, ino) };
+      return { name: file, channel, remove: () => removeOwn(file, ino), intact: () => isThere(file, ino) };
     },
   };
+}
+
+/** False also where it cannot be told: a file may stand in the place of the whole directory. */
+function isThere(file: string, ino: number): boolean {
+  try {
+    return lstatSync(file).ino === ino;
+  } catch {
+    return false;
+  }
 }
 
 /** Without the group the socket stays the agent's own: less than asked for, never more. */

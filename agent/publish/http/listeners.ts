@@ -23,12 +23,16 @@ export interface Opened {
   readonly url?: string;
   /** Takes away what stands in the file system. */
   readonly remove?: () => void;
+  /** Whether it still stands there. */
+  readonly intact?: () => boolean;
 }
 
 export interface Listeners {
   /** Tries each once, in order; those that fail are tried again later. Gives the names that are open. */
   open(doors: readonly Door[]): Promise<ReadonlySet<string>>;
   urls(): readonly string[];
+  /** Opens again what somebody removed from the file system; everything else stays as it is. */
+  mend(): void;
   /** Takes no more connections at once; after `cutMs` those still open are cut. */
   close(cutMs: number): Promise<void>;
 }
@@ -121,6 +125,18 @@ export function createListeners(options: {
       return new Set([...up.values()].map(({ opened }) => opened.name));
     },
     urls,
+    mend() {
+      for (const [door, { server, opened }] of up) {
+        if (closing || opened.intact?.() !== false) continue;
+        log.warn(
+          { event: 'http_listener_lost', address: opened.name },
+          `${opened.name} has been removed: opened again`,
+        );
+        up.delete(door);
+        server.close();
+        void attempt(door, null);
+      }
+    },
     async close(cutMs) {
       closing = true;
       for (const timer of timers) clearTimeout(timer);

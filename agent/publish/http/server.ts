@@ -56,6 +56,8 @@ export interface HttpOptions {
 export interface HttpServer {
   /** Base URLs of the TCP listeners that are up, `http://127.0.0.1:8653`, loopback IPv4 first. */
   urls(): readonly string[];
+  /** Sockets and `url` that somebody removed come back. Cheap enough for each second. */
+  mend(): void;
   /** Ends within a second: those who wait are told to go, the rest is cut. Repeated calls share one end. */
   close(): Promise<void>;
 }
@@ -114,7 +116,11 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
     const closed = listeners.close(CUT_MS);
     await bounded(Promise.all([closed, app.close()]), CLOSE_MS);
   };
-  return { urls: listeners.urls, close: () => (closing ??= close()) };
+  const mend = (): void => {
+    listeners.mend();
+    urlFile.mend();
+  };
+  return { urls: listeners.urls, mend, close: () => (closing ??= close()) };
 }
 
 async function createApp(context: HttpContext): Promise<FastifyInstance> {

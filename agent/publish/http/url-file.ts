@@ -1,5 +1,5 @@
 /** `runtimeDir/url`: where clients of the machine find the HTTP base URL, whatever port it is. */
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Logger } from 'pino';
 import { makeDir } from '../../make-dir.ts';
@@ -7,6 +7,8 @@ import { makeDir } from '../../make-dir.ts';
 export interface UrlFile {
   /** Null removes it: absent is absent. */
   write(url: string | null): void;
+  /** Writes it again if somebody removed or changed it. */
+  mend(): void;
   remove(): void;
 }
 
@@ -34,5 +36,17 @@ export function createUrlFile(runtimeDir: string, log: Logger): UrlFile {
       log.error({ event: 'url_file_failed', err, file }, `cannot write ${file}: clients will not find the agent by it`);
     }
   }
-  return { write, remove: () => write(null) };
+  function mend(): void {
+    const wanted = written;
+    if (wanted === null) return;
+    try {
+      if (readFileSync(file, 'utf8') === `${wanted}\n`) return;
+    } catch {
+      // Gone, or not a file any more.
+    }
+    written = null;
+    write(wanted);
+  }
+
+  return { write, mend, remove: () => write(null) };
 }
