@@ -5,6 +5,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { isDuration } from '../duration.ts';
+import { isPoll } from '../sources/poll.ts';
 import { parseListenAddress } from './listen.ts';
 
 export interface TextFormat {
@@ -15,6 +16,7 @@ export interface TextFormat {
 
 export const TEXT_FORMATS = {
   duration: { test: isDuration, expected: 'a duration such as "2m"' },
+  poll: { test: isPoll, expected: 'a duration such as "2m" or a cron expression' },
   'step-time': { test: (text) => text === 'grace' || isDuration(text), expected: '"grace" or a duration such as "5s"' },
   'absolute-path': { test: isAbsolutePath, expected: 'an absolute path such as "/run/mjf-agent"' },
   'http-url': { test: isHttpUrl, expected: 'a URL such as "https://site.example/joboutputs/vm-17"' },

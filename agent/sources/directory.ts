@@ -4,7 +4,6 @@
  */
 import path from 'node:path';
 import type { Static } from 'typebox';
-import { durationMs } from '../duration.ts';
 import type { Answer, Side } from '../lifetime/types.ts';
 import { createReaders } from './directory/child.ts';
 import { fsTypeAt, isLocalType, mountAt, mountTableReader, ownOutputPaths, safeResolve } from './directory/mounts.ts';
@@ -12,6 +11,7 @@ import { HUNG_AFTER_MS, START_TIMEOUT_MS } from './directory/reader-process.ts';
 import { type DirectoryReading, readDirectory } from './directory/scan.ts';
 import { createSide, type SideOutcome } from './directory/side.ts';
 import { createWatches } from './directory/watch.ts';
+import { pollOf } from './poll.ts';
 import { type Source, type SourceDefinition, type SourceEnvironment, SourceError } from './source.ts';
 
 export const directorySchema = {
@@ -32,7 +32,7 @@ export const directorySchema = {
     },
     poll: {
       type: 'string',
-      pattern: '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$',
+      format: 'poll',
       default: '1s',
       description: 'How often the directories are read besides change notification.',
     },
@@ -47,8 +47,6 @@ export const directorySchema = {
 
 export type DirectoryConfig = Static<typeof directorySchema>;
 
-/** S7: a guest must not hurt its site. */
-const SHORTEST_POLL_MS = 200;
 /** Of this very process, so also where a test pretends another root: our own children live in no pretended /proc. */
 const PROC = '/proc';
 const MOUNTINFO = '/proc/self/mountinfo';
@@ -113,7 +111,7 @@ function createDirectorySource(config: DirectoryConfig, environment: SourceEnvir
   return {
     name: 'directory',
     rank: 'directory',
-    poll: Math.max(durationMs(config.poll ?? '1s'), SHORTEST_POLL_MS),
+    poll: pollOf(config.poll ?? '1s'),
     timeoutMs: TIMEOUT_MS,
     async read({ signal }) {
       hasRead = true;

@@ -9,6 +9,7 @@ import type { Side } from '../lifetime/types.ts';
 import { createLinkLocalClient, type LinkLocalClient } from './link-local.ts';
 import { createMjfRound, type MjfBase } from './mjf-round.ts';
 import { isOwnUrl } from './own-url.ts';
+import { pollOf } from './poll.ts';
 import {
   type ReadContext,
   type ReadResult,
@@ -39,7 +40,7 @@ const schema = {
     },
     poll: {
       type: 'string',
-      format: 'duration',
+      format: 'poll',
       description: "How often to ask, unless the server's max-age for the shutdown times says otherwise.",
       default: '30s',
     },
@@ -113,7 +114,9 @@ function findBases(config: MjfConfig, environment: SourceEnvironment): readonly 
 
 function createSource(config: MjfConfig, environment: SourceEnvironment, bases: readonly MjfBase[]): Source {
   const timeoutMs = durationMs(config.timeout ?? DEFAULT_TIMEOUT);
-  const pollMs = durationMs(config.poll ?? DEFAULT_POLL);
+  const poll = pollOf(config.poll ?? DEFAULT_POLL);
+  // By a cron expression it is asked at set times; what a server says of freshness is then measured by the default.
+  const pollMs = typeof poll === 'number' ? poll : durationMs(DEFAULT_POLL);
   const round = createMjfRound(bases, {
     maxInFlight: MAX_IN_FLIGHT,
     requestTimeoutMs: Math.ceil(timeoutMs * REQUEST_SHARE_OF_ROUND),
@@ -148,10 +151,10 @@ function createSource(config: MjfConfig, environment: SourceEnvironment, bases: 
   return {
     name: 'mjf',
     rank: 'mjf',
-    poll: pollMs,
+    poll,
     timeoutMs,
     read,
-    nextPollMs: () => round.nextPollMs(),
+    nextPollMs: () => (typeof poll === 'number' ? round.nextPollMs() : undefined),
     close() {
       closed = true;
       open?.client.close();
