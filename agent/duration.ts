@@ -8,6 +8,9 @@ const LONGEST_MS = 3650 * UNIT_MS.d;
 
 const PATTERN = /^(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d)$/;
 
+/** What a JSON Schema says of it; tighter than what is taken in files, so that no sum of them leaves a double. */
+export const DURATION_PATTERN = '^[0-9]{1,9}(\\.[0-9]{1,3})?(ms|s|m|h)$';
+
 /**
  * `"90s"`, `"30m"`, `"2h"`, `"1.5h"`, `"250ms"`, `"3d"` → whole milliseconds.
  * @throws RangeError with a sentence that says what would be right.
@@ -32,6 +35,11 @@ export function isDuration(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** As it would be written in a configuration: `90s`, `0.25s`. */
+export function durationText(ms: number): string {
+  return `${Math.round(ms) / 1000}s`;
 }
 
 /** For people, at most two units, rounded to whole seconds from 10 s on: `1 h 23 min`, `45 s`, `2 d`, `250 ms`. A negative one gets a `-`. */

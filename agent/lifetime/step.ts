@@ -6,6 +6,7 @@
 import { clockStepped } from './clock-step.ts';
 import { acknowledge, advance, payloadRow } from './escalation.ts';
 import { applyReading, CONFIRM_ABSENCE_MS, type KnownNotice, own, pruneGone } from './held.ts';
+import { log } from './log.ts';
 import { collectNotices, deadlineNotices, isStale, type NoticeInForce, rememberedIds, staleAfterMs } from './notice.ts';
 import { observe } from './observe.ts';
 import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
@@ -276,13 +277,4 @@ function wakeAt(
     if (Number.isFinite(staleAt)) wake.mono = earliest(wake.mono, staleAt);
   }
   return wake;
-}
-
-function log(
-  level: 'info' | 'warn',
-  event: string,
-  fields: Readonly<Record<string, unknown>>,
-  message: string,
-): Effect {
-  return { type: 'log', level, event, fields, message };
 }

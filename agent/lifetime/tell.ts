@@ -1,4 +1,5 @@
 /** News in words, for the log and its counters. */
+import { log } from './log.ts';
 import type { Effect, Snapshot } from './types.ts';
 
 /**
@@ -45,15 +46,6 @@ export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] 
   for (const notice of known.values())
     effects.push(log('info', 'notice_cleared', { notice: notice.id, kind: notice.kind }, `${notice.id}: cleared`));
   return effects;
-}
-
-function log(
-  level: 'info' | 'warn',
-  event: string,
-  fields: Readonly<Record<string, unknown>>,
-  message: string,
-): Effect {
-  return { type: 'log', level, event, fields, message };
 }
 
 const at = (ms: number | null): number | null => (ms === null ? null : Math.floor(ms / 1000));

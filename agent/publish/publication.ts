@@ -1,9 +1,9 @@
 /** A Snapshot made ready to be shown: serialised once, so that file, GET and stream carry the same bytes. */
-import { createHash } from 'node:crypto';
 import { lifetimeDocument } from '../lifetime/document.ts';
 import type { Snapshot, SnapshotFeature, SnapshotPayload } from '../lifetime/types.ts';
 import { viewOf } from '../lifetime/view.ts';
 import type { Publication } from '../ports.ts';
+import { etagOf } from './etag.ts';
 
 /**
  * The publication of a Snapshot; the very object given as `before` where nothing that anybody can see has changed, so
@@ -23,19 +23,13 @@ export function publicationOf(
   return {
     snapshot,
     lifetimeJson: before !== null && unchanged ? before.lifetimeJson : lifetimeJson,
-    etag:
-      before !== null && unchanged
-        ? before.etag
-        : `"${createHash('sha256').update(lifetimeJson).digest('base64url').slice(0, ETAG_LENGTH)}"`,
+    etag: before !== null && unchanged ? before.etag : etagOf(lifetimeJson),
     machine: values(snapshot.machine),
     job: values(snapshot.job),
     views,
     payloads,
   };
 }
-
-/** 132 bits of a strong hash: two different truths do not share a tag. */
-const ETAG_LENGTH = 22;
 
 const values = (side: Readonly<Record<string, SnapshotFeature>>): Readonly<Record<string, string>> =>
   Object.fromEntries(Object.entries(side).map(([key, feature]) => [key, feature.value]));

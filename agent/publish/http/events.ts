@@ -2,8 +2,8 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { Publication } from '../../ports.ts';
+import { bareEtag } from '../etag.ts';
 import type { HttpContext } from './context.ts';
-import { bareEtag } from './etag.ts';
 
 /** How long a client waits before it comes again, ms; a restart of the agent takes about as long. */
 const CLIENT_RETRY_MS = 2_000;

@@ -1,8 +1,8 @@
 /** The key directories of HSF-TN-2016-02 over HTTP: the machine's, and each payload's own view behind its token. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Side, SnapshotFeature } from '../../lifetime/types.ts';
+import { etagOf, matchesEtag } from '../etag.ts';
 import type { HttpContext } from './context.ts';
-import { etagOf, matchesEtag } from './etag.ts';
 import { sendAbsent } from './problem.ts';
 
 type Values = Readonly<Record<string, string>>;

@@ -1,8 +1,8 @@
 /** The one truth as JSON, the seconds left, and how the sources fare. */
 import type { FastifyInstance } from 'fastify';
 import type { LiveSource } from '../../ports.ts';
+import { matchesEtag } from '../etag.ts';
 import type { HttpContext } from './context.ts';
-import { matchesEtag } from './etag.ts';
 import { waitForChange } from './hub.ts';
 import { sendAbsent } from './problem.ts';
 import { type WaitQuery, waitingMs, waitQuerySchema } from './wait-query.ts';

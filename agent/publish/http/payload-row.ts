@@ -1,9 +1,9 @@
 /** A payload as its owner and the operator see it (S5.5), and the heart's words made from what they send. */
 import path from 'node:path';
+import { durationMs, durationText, isDuration } from '../../duration.ts';
 import type { CanTerminate, EscalationStep, PayloadChange, SnapshotPayload } from '../../lifetime/types.ts';
+import { etagOf } from '../etag.ts';
 import type { HttpContext } from './context.ts';
-import { formatDuration, parseDuration } from './duration.ts';
-import { etagOf } from './etag.ts';
 import { readable } from './identify.ts';
 import { secs } from './lifetime.ts';
 import type { ChangeBody } from './payload-schema.ts';
@@ -76,7 +76,7 @@ function view(token: string | undefined, { runtimeDir, baseUrl }: HttpContext) {
 }
 
 function atText(at: EscalationStep['at']): string {
-  return at === 'grace' ? at : formatDuration(at);
+  return at === 'grace' ? at : durationText(at);
 }
 
 /** The changeable part of a registration, in the heart's units. */
@@ -93,7 +93,7 @@ export function changeOf(body: ChangeBody): PayloadChange {
 
 function stepOf({ at, signal, to }: NonNullable<ChangeBody['steps']>[number]): EscalationStep {
   // The pattern of the schema let only durations through.
-  const when = at === 'grace' ? at : (parseDuration(at) ?? 'grace');
+  const when = at === 'grace' ? at : isDuration(at) ? durationMs(at) : 'grace';
   return to === undefined ? { at: when, signal } : { at: when, signal, to };
 }
 

@@ -1,6 +1,6 @@
 /** Bodies and rows of `/v1/payloads` as JSON Schema: types, validation and API document in one. */
 import type { Static } from 'typebox';
-import { DURATION_PATTERN } from './duration.ts';
+import { DURATION_PATTERN } from '../../duration.ts';
 
 /** Names go to logs and terminals: no control characters. */
 export const TEXT_PATTERN = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$';

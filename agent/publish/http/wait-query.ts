@@ -1,7 +1,7 @@
 /** `?wait_for_change=true&last_etag=…&timeout_sec=…`, as Google's metadata server spells it. */
 import type { Static } from 'typebox';
+import { bareEtag } from '../etag.ts';
 import { DEFAULT_TIMEOUT_SECS, MAX_TIMEOUT_SECS } from './bounds.ts';
-import { bareEtag } from './etag.ts';
 
 export const waitQuerySchema = {
   type: 'object',
