@@ -141,8 +141,10 @@ export function startAgent(options: AgentOptions): Agent {
     const writes = result.effects.filter((effect) => effect.type === 'persist');
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
-    if (publication !== before) publishFiles(publication);
-    if (publication !== before) showShutdownTime(publication.machine['shutdowntime']);
+    if (publication !== before) {
+      publishFiles(publication);
+      showShutdownTime(publication.machine['shutdowntime']);
+    }
     const signals = result.effects.filter((effect) => effect.type === 'signal');
     if (signals.length > 0) {
       const results = deliver(signals, {

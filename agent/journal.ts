@@ -19,8 +19,6 @@ import { type DecodedJournal, decodeJournal, type JournalRecord, journalEncoder 
 import { createLiveRecords } from './journal-live.ts';
 import type { StepResultReport } from './lifetime/types.ts';
 
-export const DEFAULT_JOURNAL_DIR = '/run/mjf-agent-state';
-
 /** Beyond this a log is worth compacting; below it the garbage costs less than the writing. */
 const DEFAULT_MAX_BYTES = 1024 * 1024;
 

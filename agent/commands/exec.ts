@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import path from 'node:path';
 import { readBaseUrl, request } from '../client.ts';
 import { systemClock } from '../clock.ts';
-import { type Config, describeProblem, loadConfig, policyOf } from '../config.ts';
+import { describeProblem, loadConfig, policyOf } from '../config.ts';
 import { followDaemon, noticeOf } from '../exec/daemon-link.ts';
 import { hostPlaces, type Places, payloadEnvironment } from '../exec/environment.ts';
 import { ownSources } from '../exec/fallback.ts';
@@ -130,11 +130,12 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   const label = values.name ?? path.basename(name);
   const sink = createSink({ fd: STDERR_FD, onDrop: () => {} });
   const { log } = createLog({ level: 'warn', tty: true, stream: sink });
+  const host = hostPlaces(loaded.config, context.env, featurePlaces(runtimeDir));
   let observe: (observation: Observation) => void = () => {};
   const fallback = ownSources({
     config: loaded.config,
     env: context.env,
-    places: hostPlaces(loaded.config, context.env, featurePlaces(runtimeDir)),
+    places: host,
     log,
     clock: systemClock,
     emit: (observation) => observe(observation),
@@ -149,7 +150,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
     }
   }
   const marker = randomBytes(8).toString('hex');
-  const places = await findPlaces(context, loaded.config, runtimeDir, alive, values.features ?? 'path');
+  const places = await findPlaces(context, runtimeDir, alive ? null : host, values.features ?? 'path');
   const env = payloadEnvironment(context.env, places, marker);
   const spawned = spawnClean(name, args, { env, stdio: 'inherit', detached: true });
   if ('error' in spawned) {
@@ -251,19 +252,17 @@ function overdue(body: Buffer): boolean {
   }
 }
 
-/** Where the daemon publishes, else where the host does. */
+/** Where the daemon publishes; without one (`host` given) where the host does. */
 async function findPlaces(
   context: ExecContext,
-  config: Config,
   runtimeDir: string,
-  alive: boolean,
+  host: Places | null,
   features: 'path' | 'url',
 ): Promise<Places> {
-  if (!alive) {
-    const places = hostPlaces(config, context.env, featurePlaces(runtimeDir));
-    if (features === 'url' && !/^https?:/.test(places.machinefeatures ?? places.jobfeatures ?? ''))
+  if (host !== null) {
+    if (features === 'url' && !/^https?:/.test(host.machinefeatures ?? host.jobfeatures ?? ''))
       context.complain('without a daemon there are no URLs: the payload gets what the host offers');
-    return places;
+    return host;
   }
   const url = await readBaseUrl(runtimeDir);
   if (features === 'url' && url === undefined)

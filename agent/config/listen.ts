@@ -7,9 +7,6 @@ export interface ListenAddress {
   readonly port: number;
 }
 
-/** Loopback of both families on the port that DESIGN.md names. */
-export const DEFAULT_LISTEN = 'localhost:8653';
-
 const IPV4_LOOPBACK = '127.0.0.1';
 const IPV6_LOOPBACK = '::1';
 

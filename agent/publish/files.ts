@@ -11,8 +11,6 @@ import type { Publication } from '../ports.ts';
 
 /** SYSTEMS.md, "Order of effects": writing may hold back a signal no longer than this; the rest follows in the next round. */
 const WRITE_BOUND_MS = 50;
-/** A value or document on a file system that is full or read-only is tried again this often. */
-export const RETRY_WRITE_MS = 1_000;
 
 export interface FilePublisher {
   /** Makes the directory show the publication; true when everything is written, false when something is left for `flush`. */

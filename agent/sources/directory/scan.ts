@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import fs from 'node:fs';
 import path from 'node:path';
+import { KNOWN_INPUT_KEYS, SHUTDOWN_KEYS } from '../../lifetime/features.ts';
 import type { Reading } from '../../lifetime/types.ts';
 import { errnoCode, errorText } from './errno.ts';
 import { isLocalType, type MountTable, mountAt, ownOutputPaths, safeResolve } from './mounts.ts';
@@ -18,13 +19,18 @@ export const MAX_TOTAL_BYTES = 256 * 1024;
 /** Entries fetched from the kernel at once. */
 const LISTING_BATCH = 128;
 
-/** The keys that must be found even in an overfull directory: HSF-TN-2016-02, ours, and the old names still met. */
-const KNOWN_KEYS: readonly string[] = (
-  'shutdowntime shutdowntime_job grace_secs grace_secs_job termination_allowed total_cpu hs06 hepscore23 allocated_cpu ' +
-  'hs06_job jobstart_secs job_id wall_limit_secs cpu_limit_secs max_rss_bytes max_swap_bytes scratch_limit_bytes ' +
-  'allocated_CPU log_cores phys_cores jobslots mem_limit_MB disk_limit_GB cpu_limit_secs_lrms wall_limit_secs_lrms ' +
-  'cpufactor_lrms shutdown_command'
-).split(' ');
+/**
+ * The keys that must be found even in an overfull directory: those of the heart's own table, the shutdown times first, and
+ * one that is only passed on. Of both sides, since a directory does not say which it is.
+ */
+const KNOWN_KEYS: readonly string[] = [
+  ...new Set([
+    ...Object.values(SHUTDOWN_KEYS),
+    ...KNOWN_INPUT_KEYS.machine,
+    ...KNOWN_INPUT_KEYS.job,
+    'shutdown_command',
+  ]),
+];
 
 /** What one directory said, or why it could not be read. Plain data: it also travels as JSON from the reader child. */
 export type DirectoryReading =
