@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import type { Logger } from 'pino';
+import { type Channels, openChannels } from './channels.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
 import { type Config, policyOf } from './config.ts';
@@ -12,13 +13,21 @@ import { linkEtc } from './etc-link.ts';
 import { groupOption } from './groups.ts';
 import { type Heartbeat, startHeartbeat } from './heartbeat.ts';
 import { payloadRow } from './lifetime/escalation.ts';
+import { pointersOf } from './lifetime/snapshot.ts';
 import { outlivesBoot, type State } from './lifetime/state.ts';
 import { tellChanges } from './lifetime/tell.ts';
-import type { Effect, Instant, Observation, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
+import {
+  type Effect,
+  type Instant,
+  type PayloadSpec,
+  POINTER_NAMES,
+  type Pointers,
+  type SnapshotPayload,
+  type StepResult,
+} from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
 import { mountPoints } from './mount-points.ts';
-import { withoutOwnEndpoints } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
 import { findGone } from './payloads/liveness.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
@@ -29,8 +38,6 @@ import { publicationOf } from './publish/publication.ts';
 import { shutdownTimeFile } from './publish/shutdown-time.ts';
 import { openJobOutputs } from './report/joboutputs.ts';
 import { inheritedListeners } from './socket-activation.ts';
-import { createSources } from './sources/create.ts';
-import { type Driver, startDriver } from './sources/driver.ts';
 import { version } from './version.ts';
 
 /** READY (and `readyz`) at the latest after this, however silent a source is: boot must not wait for a dead endpoint. */
@@ -104,13 +111,7 @@ export function startAgent(options: AgentOptions): Agent {
 
   let publication: Publication | null = null;
   const listeners = new Set<(publication: Publication) => void>();
-  const drivers = new Map<string, Driver>();
   let http: HttpServer | null = null;
-  const silent = new Set<string>();
-  let allAnswered: () => void = () => {};
-  const answered = new Promise<void>((resolve) => {
-    allAnswered = resolve;
-  });
   let touchedMono = started.mono;
   let stopping = false;
 
@@ -126,7 +127,7 @@ export function startAgent(options: AgentOptions): Agent {
         { event: 'time_jumped', kind, by_secs: Math.round(byMs / 1000) },
         `time jumped (${kind}): every source is asked before anything is done`,
       );
-      await Promise.all([...drivers.values()].map((driver) => driver.pollNow(true)));
+      await channels.pollAll();
     },
     onError: (error, input) =>
       log.error(
@@ -164,6 +165,7 @@ export function startAgent(options: AgentOptions): Agent {
       for (const listener of listeners) listener(publication);
       reports.update(publication);
     }
+    follow(result.snapshot.pointers);
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
   }
 
@@ -184,7 +186,7 @@ export function startAgent(options: AgentOptions): Agent {
   }
 
   function tell(effect: Effect): void {
-    if (effect.type === 'poll_soon') drivers.get(effect.source)?.pollSoon(effect.inMs);
+    if (effect.type === 'poll_soon') channels.pollSoon(effect.source, effect.inMs);
     if (effect.type !== 'log') return;
     log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
     const { kind, source, error } = effect.fields;
@@ -210,6 +212,18 @@ export function startAgent(options: AgentOptions): Agent {
       touchedMono = now.mono;
       files.touch();
     }
+  }
+
+  const startSources = (): void =>
+    beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.start(config) });
+
+  /** A platform's metadata says where the features are (mjf.md, "Locations"). */
+  function follow(pointers: Pointers): void {
+    if (POINTER_NAMES.every((name) => followed[name] === pointers[name])) return;
+    followed = pointers;
+    log.info({ event: 'pointers', names: Object.keys(pointers) }, 'the metadata says where the features are');
+    reports.pointTo(pointers.joboutputs);
+    beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.follow(pointers) });
   }
 
   /** It went with the directory, and a second agent would believe the place to be free. */
@@ -246,34 +260,21 @@ export function startAgent(options: AgentOptions): Agent {
     for (const id of gone) beat.submit({ type: 'payload_gone', id, why: 'exited' });
   }
 
-  function startSources(): void {
-    const channels = withoutOwnEndpoints({ config, env }, ownPorts);
-    for (const from of channels.dropped)
-      log.info({ event: 'own_output', from }, `${from} names the agent itself, which is no source`);
-    const environment = {
-      root,
-      runtimeDir: config.runtimeDir,
-      env: channels.env,
-      log,
-      firstBootMs: memory.firstBootMs,
-      self: options.self,
-    };
-    const sources = createSources(channels.config, environment);
-    for (const driver of drivers.values()) driver.stop();
-    drivers.clear();
-    for (const source of sources) {
-      const emit = (observation: Observation): void => {
-        beat.submit({ type: 'observation', observation });
-        silent.delete(observation.source);
-        if (silent.size === 0) allAnswered();
-      };
-      silent.add(source.name);
-      drivers.set(source.name, startDriver(source, { emit, log, clock, count: metrics.count }));
-    }
-    const infos = [...drivers.values()].map((driver) => driver.info());
-    beat.submit({ type: 'configure', policy: policyOf(config), sources: infos });
-  }
-
+  let followed = pointersOf(memory.state);
+  reports.pointTo(followed.joboutputs);
+  const channels = openChannels({
+    root,
+    env,
+    log,
+    clock,
+    runtimeDir: config.runtimeDir,
+    firstBootMs: memory.firstBootMs,
+    self: options.self,
+    ownPorts,
+    pointers: followed,
+    emit: (observation) => beat.submit({ type: 'observation', observation }),
+    count: metrics.count,
+  });
   startSources();
   const unlink = linkEtc({ enabled: config.publish.linkEtc, runtimeDir: config.runtimeDir, root, log });
   let ready = false;
@@ -284,11 +285,11 @@ export function startAgent(options: AgentOptions): Agent {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    sources: () => liveSources(drivers, publication ?? unreachable()),
+    sources: () => liveSources(channels, publication ?? unreachable()),
     register,
     submit: beat.submit,
     jobOutput: (name, body) => reports.put(name, body),
-    readiness: () => readiness(ready, files.broken(), silent),
+    readiness: () => readiness(ready, files.broken(), channels.silent()),
     health() {
       const silent = clock.now().mono - beat.lastTickMono();
       return silent < HEALTHY_TICK_MS
@@ -297,7 +298,7 @@ export function startAgent(options: AgentOptions): Agent {
     },
     metricsText() {
       const shown = publication ?? unreachable();
-      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, liveSources(drivers, shown)));
+      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, liveSources(channels, shown)));
     },
     payload: (id) => publication?.payloads.find((row) => row.spec.id === id),
     nowMs: () => clock.now().wall,
@@ -324,7 +325,7 @@ export function startAgent(options: AgentOptions): Agent {
   }
 
   const settled = (async () => {
-    await Promise.race([answered, after(READY_AT_LATEST_MS)]);
+    await Promise.race([channels.answered, after(READY_AT_LATEST_MS)]);
     ready = true;
     log.info(
       { event: 'ready', phase: port.publication().snapshot.phase, runtime_dir: config.runtimeDir },
@@ -355,7 +356,7 @@ export function startAgent(options: AgentOptions): Agent {
     },
     async stop() {
       stopping = true;
-      for (const driver of drivers.values()) driver.stop();
+      channels.stop();
       // The doors first: what was answered with "registered" must be in the journal.
       const closed = listening.then(() => http?.close());
       await Promise.race([Promise.allSettled([closed, reports.close()]), after(STOP_BOUND_MS)]);
@@ -385,9 +386,8 @@ const unreachable = (): never => {
   throw new Error('nothing is published before the first step of the heart');
 };
 
-function liveSources(drivers: ReadonlyMap<string, Driver>, publication: Publication): readonly LiveSource[] {
-  return [...drivers.values()].map((driver) => {
-    const live = driver.live();
+function liveSources(channels: Channels, publication: Publication): readonly LiveSource[] {
+  return channels.live().map((live) => {
     const state = publication.snapshot.sources.find((source) => source.name === live.name)?.state;
     return state === undefined ? live : { ...live, state };
   });
@@ -396,13 +396,13 @@ function liveSources(drivers: ReadonlyMap<string, Driver>, publication: Publicat
 function readiness(
   ready: boolean,
   broken: string | null,
-  silent: ReadonlySet<string>,
+  silent: readonly string[],
 ): { readonly ready: boolean; readonly reason: string } {
   if (broken !== null) return { ready: false, reason: `the published files cannot be written (${broken})` };
   if (ready) return { ready: true, reason: 'ok' };
   return {
     ready: false,
-    reason: `waiting for the first answer of ${[...silent].join(', ') || 'the sources'}`,
+    reason: `waiting for the first answer of ${silent.join(', ') || 'the sources'}`,
   };
 }
 

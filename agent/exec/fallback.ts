@@ -8,6 +8,7 @@ import type { Observation, SourceInfo } from '../lifetime/types.ts';
 import { selfCommand } from '../self.ts';
 import { createSources } from '../sources/create.ts';
 import { type Driver, startDriver } from '../sources/driver.ts';
+import { readMachineFacts } from '../sources/facts.ts';
 import type { Places } from './environment.ts';
 
 /** What the machine is says nothing of how long it lives; `exec` needs only the channels that do. */
@@ -52,6 +53,8 @@ export function ownSources(options: {
       env,
       log,
       firstBootMs: bootMs,
+      facts: readMachineFacts('/'),
+      pointers: {},
       self: selfCommand(),
     };
     for (const source of createSources(withPlaces(config, options.places), environment)) {

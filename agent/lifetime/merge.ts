@@ -1,9 +1,9 @@
 /** One value per key out of many sources (SEMANTICS S2). */
 import { SHUTDOWN_KEYS } from './features.ts';
-import { liveValue } from './held.ts';
+import { type Held, liveValue } from './held.ts';
 import { isStale, type NoticeInForce } from './notice.ts';
 import type { SourceRecord, State } from './state.ts';
-import { type Instant, type Side, type SnapshotFeature, SOURCE_RANKS } from './types.ts';
+import { type Instant, type Side, type SnapshotFeature, SOURCE_RANKS, type SourceRank } from './types.ts';
 
 const GRACE_KEYS: Readonly<Record<Side, string>> = { machine: 'grace_secs', job: 'grace_secs_job' };
 
@@ -19,9 +19,9 @@ export function mergeFeatures(
   now: Instant,
 ): Readonly<Record<string, SnapshotFeature>> {
   const merged = new Map<string, SnapshotFeature>();
-  for (const record of byRank(state)) {
+  for (const { record, keys } of layers(state, side)) {
     const stale = isStale(state, record, now);
-    for (const [key, held] of Object.entries(record.keys[side])) {
+    for (const [key, held] of Object.entries(keys)) {
       if (held.goneMs !== null || merged.has(key) || key === SHUTDOWN_KEYS[side]) continue;
       merged.set(key, { value: held.value, source: record.info.name, sinceMs: held.sinceMs, stale });
     }
@@ -47,14 +47,28 @@ export function byRank(state: State): readonly SourceRecord[] {
   );
 }
 
+interface Layer {
+  readonly rank: SourceRank;
+  readonly record: SourceRecord;
+  readonly keys: Readonly<Record<string, Held<string>>>;
+}
+
+/** What every source states and what follows from what it is, strongest first (S2.1). */
+function layers(state: State, side: Side): readonly Layer[] {
+  const records = byRank(state);
+  const stated = records.map((record): Layer => ({ rank: record.info.rank, record, keys: record.keys[side] }));
+  const derived = records.map((record): Layer => ({ rank: 'derived', record, keys: record.derived[side] }));
+  return [...stated, ...derived].sort((a, b) => SOURCE_RANKS.indexOf(a.rank) - SOURCE_RANKS.indexOf(b.rank));
+}
+
 /** S2.1: a platform's minimum notice (rank `derived`) is no promise and counts only where nobody promises. */
 function smallestPromise(state: State, side: Side, now: Instant): SnapshotFeature | undefined {
   let best: SnapshotFeature | undefined;
-  for (const record of byRank(state)) {
-    const held = record.keys[side][GRACE_KEYS[side]];
+  for (const { rank, record, keys } of layers(state, side)) {
+    const held = keys[GRACE_KEYS[side]];
     const value = liveValue(held);
     if (held === undefined || value === undefined) continue;
-    if (best !== undefined && (record.info.rank === 'derived' || record.info.rank === 'self')) break;
+    if (best !== undefined && (rank === 'derived' || rank === 'self')) break;
     if (best === undefined || Number(value) < Number(best.value)) {
       best = { value, source: record.info.name, sinceMs: held.sinceMs, stale: isStale(state, record, now) };
     }

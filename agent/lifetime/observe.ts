@@ -66,6 +66,8 @@ export function observe(
     confirmed: record.confirmed || good,
     channels,
     keys,
+    derived: readDerived(record, answer, now),
+    pointers: readPointers(record, answer),
     notices,
     faults: sameFlat(record.faults, faults) ? record.faults : faults,
     clock: readClock(record, answer, now),
@@ -86,6 +88,7 @@ function unanswered(record: SourceRecord, observation: Exclude<Observation, { ou
     error,
     sinceMs: record.state === state && record.error === error ? record.sinceMs : now.wall,
     keys: { machine: mapSame(record.keys.machine, unbroken), job: mapSame(record.keys.job, unbroken) },
+    derived: { machine: mapSame(record.derived.machine, unbroken), job: mapSame(record.derived.job, unbroken) },
     notices: mapSame(record.notices, unbroken),
   };
   return { record: keep(record, next), effects: [], confirming: false, good: false };
@@ -224,6 +227,28 @@ function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults:
   return { notices: pruneGone(sameFlat(before, notices) ? before : notices, now), told };
 }
 
+/** S2.1: kept apart from what the host states, so that neither can hide the other's coming and going. */
+function readDerived(record: SourceRecord, { derived }: Answer, now: Instant): SourceRecord['derived'] {
+  if (derived === undefined) return record.derived;
+  const next = { ...record.derived };
+  for (const side of SIDES) {
+    const keys: Record<string, Held<string>> = { ...record.derived[side] };
+    for (const [key, reading] of translate(side, record.info.rank, derived[side] ?? {})) {
+      const held = applyReading(own(keys, key), reading, now, { witnessed: wasHeard(record), same: Object.is });
+      if (held !== undefined) keys[key] = held;
+    }
+    next[side] = pruneGone(sameFlat(record.derived[side], keys) ? record.derived[side] : keys, now);
+  }
+  return next;
+}
+
+/** mjf.md, "Locations": the metadata keys count as they were first read; after a reboot, as they are read again. */
+function readPointers(record: SourceRecord, { pointers }: Answer): SourceRecord['pointers'] {
+  if (pointers === undefined) return record.pointers;
+  const next = record.confirmed ? { ...pointers, ...record.pointers } : { ...record.pointers, ...pointers };
+  return sameFlat(record.pointers, next) ? record.pointers : next;
+}
+
 function withTime(held: Held<KnownNotice>): Held<KnownNotice> {
   const value = timed(held.value, held.firstSeenMs);
   return value === held.value ? held : { ...held, value };
@@ -302,6 +327,9 @@ function keep(before: SourceRecord, after: SourceRecord): SourceRecord {
     sameFlat(before.channels, after.channels) &&
     sameFlat(before.keys.machine, after.keys.machine) &&
     sameFlat(before.keys.job, after.keys.job) &&
+    sameFlat(before.derived.machine, after.derived.machine) &&
+    sameFlat(before.derived.job, after.derived.job) &&
+    before.pointers === after.pointers &&
     sameFlat(before.notices, after.notices) &&
     sameFlat(before.faults, after.faults) &&
     before.clock === after.clock;

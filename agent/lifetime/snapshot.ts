@@ -1,11 +1,19 @@
 /** The one truth put together from the state at one moment. */
 import { payloadState } from './escalation.ts';
-import { mergeFeatures } from './merge.ts';
+import { byRank, mergeFeatures } from './merge.ts';
 import { decisiveNotice, drainNotices, isStale, type NoticeInForce } from './notice.ts';
 import { clockOffsetMs } from './observe.ts';
 import { type MachinePlan, nextPhaseChangeMs, phaseAt } from './phase.ts';
 import type { PayloadRecord, SourceRecord, State } from './state.ts';
-import type { CanTerminate, Instant, PayloadState, Snapshot, SnapshotNotice, SnapshotSource } from './types.ts';
+import type {
+  CanTerminate,
+  Instant,
+  PayloadState,
+  Pointers,
+  Snapshot,
+  SnapshotNotice,
+  SnapshotSource,
+} from './types.ts';
 
 export function buildSnapshot(
   state: State,
@@ -39,6 +47,7 @@ export function buildSnapshot(
     notices: notices.map(shown),
     machine,
     job,
+    pointers: pointersOf(state),
     sources: Object.values(state.sources).map((record) => sourceState(state, record, now)),
     payloads: counted,
     nextChangeMs: nextPhaseChangeMs(plan, now.wall),
@@ -49,6 +58,10 @@ function shown(notice: NoticeInForce): SnapshotNotice {
   const { planMs: _planMs, confirmed: _confirmed, sinceMs: _sinceMs, ...rest } = notice;
   return rest;
 }
+
+/** The strongest source's word for each place. */
+export const pointersOf = (state: State): Pointers =>
+  Object.assign({}, ...[...byRank(state)].reverse().map((record) => record.pointers));
 
 function sourceState(state: State, record: SourceRecord, now: Instant): SnapshotSource {
   const stale = isStale(state, record, now);

@@ -4,6 +4,7 @@ import type {
   EscalationStep,
   Instant,
   PayloadSpec,
+  Pointers,
   Policy,
   Side,
   SourceInfo,
@@ -23,6 +24,10 @@ export interface SourceRecord {
   readonly confirmed: boolean;
   readonly channels: Readonly<Partial<Record<Side, string>>>;
   readonly keys: Readonly<Record<Side, Readonly<Record<string, Held<string>>>>>;
+  /** What follows from what the machine is (`Answer.derived`). */
+  readonly derived: Readonly<Record<Side, Readonly<Record<string, Held<string>>>>>;
+  /** Read once per life of the machine (mjf.md, "Locations"): what was heard first in a boot stays. */
+  readonly pointers: Pointers;
   readonly notices: Readonly<Record<string, Held<KnownNotice>>>;
   /** `machine/shutdowntime` → code of what is wrong with it now. */
   readonly faults: Readonly<Record<string, string>>;
@@ -121,6 +126,8 @@ export function newSource(info: SourceInfo, now: Instant): SourceRecord {
     confirmed: true,
     channels: {},
     keys: { machine: {}, job: {} },
+    derived: { machine: {}, job: {} },
+    pointers: {},
     notices: {},
     faults: {},
     clock: null,
@@ -164,7 +171,8 @@ export function restoreState(
     const name = key.slice(key.indexOf('/') + 1);
     // The checksums vouch for the content; a part without the expected shape comes from another version and is left out.
     if (key.startsWith('source/') && hasShape<SourceRecord>(value, 'info', 'keys', 'notices')) {
-      sources[name] = sameBoot ? unheard(value) : ofAnotherBoot(value, bootWallMs);
+      const record = withAllFields(value);
+      sources[name] = sameBoot ? unheard(record) : ofAnotherBoot(record, bootWallMs);
     } else if (sameBoot && key.startsWith('payload/') && hasShape<PayloadRecord>(value, 'spec', 'delivery')) {
       payloads[name] = value;
     } else if (key === 'operator' && hasShape<OperatorRecord>(value, 'notices', 'ignored')) {
@@ -213,6 +221,13 @@ function forRepeat(record: PayloadRecord): PayloadRecord {
   return { ...record, episode: { ...record.episode, marks } };
 }
 
+/** Written by a version that did not know them. */
+const withAllFields = (record: SourceRecord): SourceRecord => ({
+  ...record,
+  derived: record.derived ?? { machine: {}, job: {} },
+  pointers: record.pointers ?? {},
+});
+
 /** Not ok before it has answered again. Without an error, so that its first answer goes on where it was. */
 const unheard = (record: SourceRecord): SourceRecord =>
   record.state === 'ok' ? { ...record, state: 'failed', error: null } : record;
@@ -228,6 +243,7 @@ function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
     channels: {},
     clock: null,
     keys: { machine: mapValues(record.keys.machine, forget), job: mapValues(record.keys.job, forget) },
+    derived: { machine: mapValues(record.derived.machine, forget), job: mapValues(record.derived.job, forget) },
     notices: mapValues(record.notices, (held) => dismissReboot(anyTime(forget(held)), bootWallMs)),
   };
 }

@@ -69,6 +69,11 @@ export interface FeatureReading {
   readonly keys: Readonly<Record<string, Reading<string>>>;
 }
 
+/** Where a platform's metadata says that the features are: URLs or absolute paths, as the site wrote them. */
+export type Pointers = Readonly<Partial<Record<PointerName, string>>>;
+export const POINTER_NAMES = ['machinefeatures', 'jobfeatures', 'joboutputs'] as const;
+export type PointerName = (typeof POINTER_NAMES)[number];
+
 /** A good answer of a source. Sides not mentioned were not asked. */
 export interface Answer {
   /** The host's clock as its answer showed it (HTTP `Date`), UNIX ms; for S4.3. */
@@ -77,6 +82,12 @@ export interface Answer {
   readonly job?: FeatureReading;
   /** By the platform's own event id (`spot`, `events/i-0a1`), without the source's name. */
   readonly notices?: { readonly complete: boolean; readonly byId: Readonly<Record<string, Reading<StatedNotice>>> };
+  /**
+   * What the host did not state but what follows from what the machine is (S2.1): a spot machine may be terminated, and its
+   * platform gives at least so much notice. Weaker than every stated key. Keys not mentioned are untouched.
+   */
+  readonly derived?: Readonly<Partial<Record<Side, Readonly<Record<string, Reading<string>>>>>>;
+  readonly pointers?: Pointers;
 }
 
 /** What one source said, once. */
@@ -292,6 +303,8 @@ export interface Snapshot {
   readonly machine: Readonly<Record<string, SnapshotFeature>>;
   readonly job: Readonly<Record<string, SnapshotFeature>>;
   readonly sources: readonly SnapshotSource[];
+  /** Where the features are by a platform's metadata. Not published: the addresses may hold secrets. */
+  readonly pointers: Pointers;
   readonly payloads: Readonly<Record<PayloadState, number>>;
   /** When this picture changes by itself, if ever. */
   readonly nextChangeMs: number | null;

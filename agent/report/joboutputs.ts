@@ -24,6 +24,8 @@ const CLOSE_BOUND_MS = 1_500;
 export interface JobOutputs {
   /** Queues a payload's file; the latest content of a name wins. */
   put(name: string, body: Buffer): 'stored' | 'no_channel' | 'full';
+  /** The place by a platform's metadata: taken where neither configuration nor environment names one (mjf.md, "Locations"). */
+  pointTo(place: string | undefined): void;
   /** Looks at the new truth: the first Snapshot in which the host's deadline has stopped the last payload sends `100`. */
   update(publication: Publication): void;
   /** Ends after what is queued went out, or the bound. */
@@ -45,7 +47,8 @@ interface Waiting {
  */
 export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   const { config, log } = options;
-  const deliver = channelOf(options);
+  let deliver = channelOf(options, options.env['JOBOUTPUTS']);
+  const named = deliver !== null;
   const own = new Map<string, Waiting>();
   const queue = new Map<string, Waiting>();
   const stopped = new AbortController();
@@ -122,12 +125,21 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   }
 
   // The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"): load and uptime, as Vac's own hooks write it.
-  const beat = deliver === null ? null : (config?.heartbeatFile ?? null);
-  const beating =
-    beat === null ? undefined : setInterval(() => enqueue(own, beat, heartbeatText()), config?.heartbeatMs).unref();
-  if (beat !== null) enqueue(own, beat, heartbeatText());
+  let beating: NodeJS.Timeout | undefined;
+  function startBeating(): void {
+    const beat = deliver === null ? null : (config?.heartbeatFile ?? null);
+    if (beat === null || beating !== undefined) return;
+    beating = setInterval(() => enqueue(own, beat, heartbeatText()), config?.heartbeatMs).unref();
+    enqueue(own, beat, heartbeatText());
+  }
+  startBeating();
 
   return {
+    pointTo(place) {
+      if (named || place === undefined || closing) return;
+      deliver = channelOf(options, place);
+      startBeating();
+    },
     put(name, body) {
       if (deliver === null) return 'no_channel';
       const queued = [...queue.values()].reduce((sum, each) => sum + (each.name === name ? 0 : each.body.length), 0);
@@ -169,13 +181,13 @@ export interface JobOutputsOptions {
   readonly log: Logger;
 }
 
-function channelOf(options: JobOutputsOptions): DeliverFile | null {
-  const { config, env, self, ownPorts, log } = options;
-  const named = env['JOBOUTPUTS'];
+/** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform. */
+function channelOf(options: JobOutputsOptions, named: string | undefined): DeliverFile | null {
+  const { config, self, ownPorts, log } = options;
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
   if (url !== null && !URL.canParse(url)) {
-    log.warn({ event: 'report_channel_bad' }, 'JOBOUTPUTS is not a URL: nothing is reported');
+    log.warn({ event: 'report_channel_bad' }, 'joboutputs is not a URL: nothing is reported');
     return null;
   }
   // `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever.

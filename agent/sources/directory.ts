@@ -62,6 +62,7 @@ const SIDES: readonly Side[] = ['machine', 'job'];
 export const directorySource: SourceDefinition<DirectoryConfig> = {
   name: 'directory',
   schema: directorySchema,
+  followsPointers: true,
   create: (config, environment) => [createDirectorySource(config, environment)],
 };
 
@@ -160,7 +161,12 @@ function candidatesOf(
     const resolved = safeResolve(variable, { table, ownOutput: ownOutputPaths(environment.runtimeDir, table) });
     if (resolved.kind !== 'own_output') return [variable];
   }
-  const places = [path.join(environment.root, 'etc', name), path.join(environment.root, 'run/mjf-host', name)];
+  const pointed = environment.pointers[name];
+  const places = [
+    ...(pointed?.startsWith('/') === true ? [path.resolve('/', pointed)] : []),
+    path.join(environment.root, 'etc', name),
+    path.join(environment.root, 'run/mjf-host', name),
+  ];
   // A mount that followed a link of ours: we publish beside it (SYSTEMS.md, "systemd").
   const output = path.join(environment.runtimeDir, name);
   return mountAt(output, mounts())?.mountPoint === output ? [...places, output] : places;

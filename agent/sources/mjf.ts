@@ -1,7 +1,7 @@
 /**
  * Machine/Job Features over HTTP(S), HSF-TN-2016-02, as Vac and Vcycle serve it: `GET BASE/KEY` gives the value, 404 says
  * that there is none, everything else says nothing. Configured by `[source.mjf]`, else by `$MACHINEFEATURES` and
- * `$JOBFEATURES` where they hold URLs.
+ * `$JOBFEATURES` where they hold URLs, else by the platform's metadata (`pointers`).
  */
 import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
@@ -87,6 +87,7 @@ const MAX_IN_FLIGHT = 4;
 export const mjfSource: SourceDefinition<MjfConfig> = {
   name: 'mjf',
   schema,
+  followsPointers: true,
   create(config, environment) {
     const bases = findBases(config, environment);
     return bases.length === 0 ? [] : [createSource(config, environment, bases)];
@@ -94,10 +95,11 @@ export const mjfSource: SourceDefinition<MjfConfig> = {
 };
 
 function findBases(config: MjfConfig, environment: SourceEnvironment): readonly MjfBase[] {
-  const { env, runtimeDir, log } = environment;
+  const { env, pointers, runtimeDir, log } = environment;
+  const named = (name: 'machinefeatures' | 'jobfeatures') => config[name] ?? env[name.toUpperCase()] ?? pointers[name];
   const given: readonly { side: Side; url: string | undefined; from: string }[] = [
-    { side: 'machine', url: config.machinefeatures ?? env['MACHINEFEATURES'], from: 'machinefeatures' },
-    { side: 'job', url: config.jobfeatures ?? env['JOBFEATURES'], from: 'jobfeatures' },
+    { side: 'machine', url: named('machinefeatures'), from: 'machinefeatures' },
+    { side: 'job', url: named('jobfeatures'), from: 'jobfeatures' },
   ];
   const bases: MjfBase[] = [];
   for (const { side, url, from } of given) {

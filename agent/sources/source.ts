@@ -1,12 +1,14 @@
 /**
  * What a source is. To add one: (1) write `sources/NAME.ts` exporting a `SourceDefinition`; (2) add one line to the
  * list in `sources/index.ts`; (3) add its configuration keys to its own `schema`. Nothing else knows about sources.
+ * A platform with several endpoints is made of `parts.ts`, asks through `metadata.ts`, and says in `detect` where it lives.
  *
  * A source only reads. The driver (`driver.ts`) decides when, bounds the time, measures, prevents overlap, adds jitter
  * and keeps the log free of repetition.
  */
 import type { Logger } from 'pino';
-import type { Answer, SourceRank } from '../lifetime/types.ts';
+import type { Answer, Pointers, SourceRank } from '../lifetime/types.ts';
+import type { MachineFacts } from './facts.ts';
 
 /** Result of one reading. Throwing is allowed too: a `SourceError` keeps its code, anything else becomes `internal`. */
 export type ReadResult =
@@ -49,6 +51,16 @@ export interface Source {
   close?(): void;
 }
 
+/** One question put to the host and what came of it: what `probe` shows a person. */
+export interface TraceEntry {
+  readonly source: string;
+  /** `GET http://169.254.169.254/latest/meta-data/spot/instance-action`, without query and headers; a path; a D-Bus property. */
+  readonly asked: string;
+  /** `200`, `404`, `timeout`, `present`, …; short, without content, which may be secret. */
+  readonly answered: string;
+  readonly tookMs: number;
+}
+
 /** What every source may use of its surroundings; every root is an option, so that tests need no mocks. */
 export interface SourceEnvironment {
   /** Where `/proc`, `/sys`, `/etc`, `/run` begin; `/` outside tests. */
@@ -59,6 +71,12 @@ export interface SourceEnvironment {
   readonly log: Logger;
   /** Instant of the first boot of this machine, UNIX ms, persisted. */
   readonly firstBootMs: number;
+  /** What the firmware and the disks say of this machine. */
+  readonly facts: MachineFacts;
+  /** Where a platform's metadata says that the features are (mjf.md, "Locations"). */
+  readonly pointers: Pointers;
+  /** Told of every question that is put to the host, where somebody wants to know (`probe`). */
+  readonly trace?: (entry: TraceEntry) => void;
   /** How to start this very program again with other arguments (the reader child of `directory`). */
   readonly self: { readonly command: string; readonly args: readonly string[] };
 }
@@ -67,6 +85,15 @@ export interface SourceEnvironment {
 export interface SourceDefinition<Config> {
   readonly name: string;
   readonly schema: Readonly<Record<string, unknown>>;
+  /**
+   * For a channel that only some machines have: the sign that this one has it, for a person (`sys_vendor is "Amazon EC2"`),
+   * or undefined. No network, no waiting. Absent: `create` decides by itself.
+   */
+  detect?(facts: MachineFacts): string | undefined;
+  /** Keys of the table that name the channel itself (`base_url`): who writes one wants the source, detected or not. */
+  readonly explicitKeys?: readonly string[];
+  /** Its place may be named by another source's answer (`Answer.pointers`): made again when that happens. */
+  readonly followsPointers?: true;
   /** Zero sources when the channel is neither configured nor found; several where one table names several. */
   create(config: Config, environment: SourceEnvironment): readonly Source[];
 }

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { pino } from 'pino';
 import { directorySource } from '../../agent/sources/directory.ts';
+import { NO_FACTS } from '../../agent/sources/facts.ts';
 import { SourceError } from '../../agent/sources/source.ts';
 import { readerSelf } from '../sources/directory-fixture.ts';
 
@@ -29,6 +30,8 @@ async function report(root: string, directory: string): Promise<HungReport> {
       env: process.env,
       log: pino({ level: 'silent' }),
       firstBootMs: 0,
+      facts: NO_FACTS,
+      pointers: {},
       self: readerSelf,
     },
   );

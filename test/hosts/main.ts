@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import readline from 'node:readline';
 import { parseArgs } from 'node:util';
+import type { StandIn } from './by-hand.ts';
 import { type Fault, type HostSide, type MjfHost, startMjfHost } from './mjf.ts';
 import { SIMPLE_FAULTS } from './mjf-faults.ts';
 
@@ -17,17 +18,66 @@ commands on stdin:
   quit
 `;
 
-const HOSTS: Readonly<Record<string, (args: string[]) => Promise<void>>> = { mjf: runMjf };
+/** To add one: a file with a `StandIn` and a line here. */
+const STAND_INS: Readonly<Record<string, () => Promise<{ readonly standIn: StandIn }>>> = {
+  ec2: () => import('./ec2.ts'),
+  gce: () => import('./gce.ts'),
+  azure: () => import('./azure.ts'),
+  openstack: () => import('./openstack.ts'),
+  opennebula: () => import('./opennebula.ts'),
+  alibaba: () => import('./alibaba.ts'),
+  tencent: () => import('./tencent.ts'),
+  vmware: () => import('./vmware.ts'),
+};
+const HOSTS: Readonly<Record<string, (args: string[]) => Promise<void>>> = {
+  mjf: runMjf,
+  ...Object.fromEntries(
+    Object.entries(STAND_INS).map(([name, load]) => [name, (args: string[]) => runStandIn(load, args)]),
+  ),
+};
 
 const run = HOSTS[process.argv[2] ?? ''];
 if (run === undefined) {
   process.stderr.write(HELP);
+  for (const [name, load] of Object.entries(STAND_INS))
+    process.stderr.write(`\nnpm run host -- ${name} [--port N] [--address A] …\n${(await load()).standIn.help}`);
+  process.stderr.write(
+    `\nevery one but mjf also takes on stdin: fault PATH|* NAME [TIMES] · fault PATH|* off · drop · clock SECS · quit\n`,
+  );
   process.exitCode = 2;
 } else {
   run(process.argv.slice(3)).catch((error: unknown) => {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exitCode = 1;
   });
+}
+
+async function runStandIn(load: () => Promise<{ readonly standIn: StandIn }>, args: string[]): Promise<void> {
+  const { standIn } = await load();
+  const { greeting, host, obey } = await standIn.start(args);
+  process.stdout.write(`${greeting.trimEnd()}\n`);
+  const stop = () => {
+    lines.close();
+    void host.close();
+  };
+  const lines = readline.createInterface({ input: process.stdin });
+  lines.on('line', (line) => {
+    const [verb = '', ...words] = line.trim().split(/\s+/);
+    if (verb === '') return;
+    if (verb === 'quit') return stop();
+    const [place = '', name = '', times] = words;
+    let done = true;
+    if (verb === 'drop') host.dropConnections();
+    else if (verb === 'clock' && place !== '') host.setClockOffset(Number(place) * 1000);
+    else if (verb === 'fault' && name !== '') {
+      const fault = faultNamed(name);
+      done = fault !== null;
+      if (fault !== null) host.fault(place, fault, times === undefined ? undefined : Number(times));
+    } else done = obey(verb, words, line.trim());
+    process.stdout.write(done ? 'ok\n' : `not understood; this stand-in takes:\n${standIn.help}`);
+  });
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
 }
 
 async function runMjf(args: string[]): Promise<void> {

@@ -8,6 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { pino } from 'pino';
 import type { Answer, FeatureReading, Side } from '../../agent/lifetime/types.ts';
 import { type DirectoryConfig, directorySource } from '../../agent/sources/directory.ts';
+import { NO_FACTS } from '../../agent/sources/facts.ts';
 import type { ReadResult, Source, SourceEnvironment } from '../../agent/sources/source.ts';
 
 export interface LogLine {
@@ -51,6 +52,8 @@ export function createFixture(): Fixture {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
     log: logger,
     firstBootMs: 0,
+    facts: NO_FACTS,
+    pointers: {},
     self: readerSelf,
   });
   return {

@@ -6,6 +6,7 @@ import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import pino from 'pino';
 import { KNOWN_INPUT_KEYS } from '../../agent/lifetime/features.ts';
 import type { Answer, Reading, Side } from '../../agent/lifetime/types.ts';
+import { NO_FACTS } from '../../agent/sources/facts.ts';
 import { type MjfConfig, mjfSource } from '../../agent/sources/mjf.ts';
 import { namesInListing } from '../../agent/sources/mjf-listing.ts';
 import { type Source, SourceError } from '../../agent/sources/source.ts';
@@ -45,6 +46,8 @@ function sources(config: MjfConfig, env: Readonly<Record<string, string>> = {}):
     env,
     log: pino({ level: 'silent' }),
     firstBootMs: 0,
+    facts: NO_FACTS,
+    pointers: {},
     self: { command: process.execPath, args: [] },
   });
   for (const source of made) cleanups.push(() => source.close?.());

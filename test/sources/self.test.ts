@@ -5,6 +5,7 @@ import path from 'node:path';
 import test from 'node:test';
 import pino from 'pino';
 import type { FeatureReading } from '../../agent/lifetime/types.ts';
+import { NO_FACTS } from '../../agent/sources/facts.ts';
 import { type SelfConfig, selfSource } from '../../agent/sources/self.ts';
 
 const UUID = '4c4c4544-0042-3510-8052-b4c04f4a4d31';
@@ -30,6 +31,8 @@ async function read(given: Given): Promise<Record<string, string>> {
       env: given.env ?? {},
       log: pino({ level: 'silent' }),
       firstBootMs: 1_700_000_000_999,
+      facts: NO_FACTS,
+      pointers: {},
       self: { command: 'node', args: [] },
     });
     assert.ok(source);
@@ -65,6 +68,8 @@ test('S2.1 it is the weakest source, asked each minute', () => {
       env: {},
       log: pino({ level: 'silent' }),
       firstBootMs: 0,
+      facts: NO_FACTS,
+      pointers: {},
       self: { command: 'node', args: [] },
     },
   );
@@ -81,6 +86,8 @@ test('each key can be turned off; all off is no source', async () => {
     env: {},
     log: pino({ level: 'silent' }),
     firstBootMs: 0,
+    facts: NO_FACTS,
+    pointers: {},
     self: { command: 'node', args: [] },
   });
   assert.equal(source, undefined);

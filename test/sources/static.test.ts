@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import pino from 'pino';
+import { NO_FACTS } from '../../agent/sources/facts.ts';
 import type { SourceEnvironment } from '../../agent/sources/source.ts';
 import { type StaticConfig, staticSource } from '../../agent/sources/static.ts';
 
@@ -10,6 +11,8 @@ const environment: SourceEnvironment = {
   env: {},
   log: pino({ level: 'silent' }),
   firstBootMs: 1_700_000_000_000,
+  facts: NO_FACTS,
+  pointers: {},
   self: { command: 'node', args: [] },
 };
 

@@ -22,6 +22,7 @@ export const SNAPSHOT: Snapshot = {
   machine: { total_cpu: { value: '8', source: 'directory', sinceMs: NOW_MS - 9_000_000, stale: false } },
   job: { job_id: { value: 'vm-17', source: 'self', sinceMs: NOW_MS, stale: false } },
   sources: [],
+  pointers: {},
   payloads: { running: 0, stopping: 0, stopped: 0 },
   nextChangeMs: null,
 };

@@ -1,0 +1,70 @@
+/**
+ * Machine/Job Features in places where a site writes its own names: tags, attributes, OpenStack `meta`, contexts, guestinfo
+ * (SEMANTICS S2.2, mjf.md "Locations"). Known keys pass, `mjf_…` passes, the three pointers are told apart; everything else
+ * is the tenant's own business and goes nowhere.
+ */
+import { KNOWN_INPUT_KEYS } from '../lifetime/features.ts';
+import { POINTER_NAMES, type Pointers, type Reading, type Side } from '../lifetime/types.ts';
+
+export interface SiteKeys {
+  readonly machine: Readonly<Record<string, Reading<string>>>;
+  readonly job: Readonly<Record<string, Reading<string>>>;
+  readonly pointers: Pointers;
+}
+
+/** Flat values of older OpenStack sites: `mjf@machinefeatures@total_cpu`. */
+const FLAT = /^mjf@(machinefeatures|jobfeatures)@(.+)$/;
+const PREFIX = 'mjf_';
+/** A site has a dozen; a machine with thousands of tags has them for something else. */
+const MAX_KEYS = 128;
+
+/** From all names and values that a site gave, in its own spelling but for case: contexts write `SHUTDOWNTIME`. */
+export function siteKeys(given: Iterable<readonly [name: string, value: string]>): SiteKeys {
+  const machine = new Map<string, Reading<string>>();
+  const job = new Map<string, Reading<string>>();
+  const pointers: Partial<Record<(typeof POINTER_NAMES)[number], string>> = {};
+  for (const [spelt, value] of given) {
+    if (machine.size + job.size >= MAX_KEYS) break;
+    const pointer = POINTER_NAMES.find((name) => name === spelt.toLowerCase());
+    if (pointer !== undefined) {
+      if (isPlace(value.trim())) pointers[pointer] = value.trim().replace(/(?<=.)\/+$/, '');
+      continue;
+    }
+    for (const [side, key] of placesOf(spelt)) (side === 'machine' ? machine : job).set(key, { is: 'present', value });
+  }
+  return { machine: Object.fromEntries(machine), job: Object.fromEntries(job), pointers };
+}
+
+/** Whether it is worth asking for the value under this name at all. */
+export const isSiteKey = (name: string): boolean =>
+  POINTER_NAMES.some((pointer) => pointer === name.toLowerCase()) || placesOf(name).length > 0;
+
+/** Where a name belongs. Old names keep their capitals (`mem_limit_MB`); all others are told apart without. */
+function placesOf(spelt: string): readonly (readonly [Side, string])[] {
+  const flat = FLAT.exec(spelt);
+  if (flat) {
+    const [, folder, key = ''] = flat;
+    const side: Side = folder === 'machinefeatures' ? 'machine' : 'job';
+    // Whoever wrote the side in front means it for the payloads: like a prefixed name.
+    return [[side, knownAs(side, key) ?? PREFIX + key.toLowerCase()]];
+  }
+  const known = sidesOf(spelt);
+  if (known.length > 0 || !spelt.toLowerCase().startsWith(PREFIX)) return known;
+  const bare = spelt.slice(PREFIX.length);
+  const sides = sidesOf(bare).map(([side]) => side);
+  const name = PREFIX + bare.toLowerCase();
+  // An unknown name says by its ending whose it is, as those of the specification do.
+  return sides.length > 0 ? sides.map((side) => [side, name]) : [[/_job$/i.test(bare) ? 'job' : 'machine', name]];
+}
+
+function sidesOf(spelt: string): readonly (readonly [Side, string])[] {
+  return (['machine', 'job'] as const).flatMap((side) => {
+    const key = knownAs(side, spelt);
+    return key === undefined ? [] : [[side, key] as const];
+  });
+}
+
+const knownAs = (side: Side, spelt: string): string | undefined =>
+  KNOWN_INPUT_KEYS[side].find((key) => key === spelt || key.toLowerCase() === spelt.toLowerCase());
+
+const isPlace = (text: string): boolean => /^https?:\/\/\S+$/i.test(text) || /^\/\S*$/.test(text);

@@ -1,0 +1,9 @@
+/** Not written yet. */
+import type { SourceDefinition } from './source.ts';
+
+export const tencentSource: SourceDefinition<never> = {
+  name: 'tencent',
+  schema: { type: 'object' },
+  detect: () => undefined,
+  create: () => [],
+};
