@@ -22,6 +22,7 @@ export interface Channels {
   pollAll(): Promise<unknown>;
   pollSoon(source: string, inMs: number): void;
   live(): readonly LiveSource[];
+  infos(): readonly SourceInfo[];
   /** Names of those that have not said anything yet. */
   silent(): readonly string[];
   /** Fulfilled when none is silent any more. */
@@ -41,6 +42,8 @@ export interface ChannelsOptions {
   readonly ownPorts: readonly number[];
   /** As remembered from a former run. */
   readonly pointers: Pointers;
+  /** Names of sources that are not wanted here. */
+  readonly without?: ReadonlySet<string>;
   emit(observation: Observation): void;
   count(metric: string, labels?: Readonly<Record<string, string>>): void;
 }
@@ -71,6 +74,7 @@ export function openChannels(options: ChannelsOptions): Channels {
       self: options.self,
     };
     for (const source of createSources(foreign.config, environment, only)) {
+      if (options.without?.has(source.name)) continue;
       silent.add(source.name);
       drivers.get(source.name)?.stop();
       const emit = (observation: Observation): void => {
@@ -80,8 +84,10 @@ export function openChannels(options: ChannelsOptions): Channels {
       };
       drivers.set(source.name, startDriver(source, { emit, log, clock, count: options.count }));
     }
-    return [...drivers.values()].map((driver) => driver.info());
+    return infos();
   }
+
+  const infos = (): readonly SourceInfo[] => [...drivers.values()].map((driver) => driver.info());
 
   const stop = (): void => {
     for (const driver of drivers.values()) driver.stop();
@@ -102,6 +108,7 @@ export function openChannels(options: ChannelsOptions): Channels {
     },
     pollAll: () => Promise.all([...drivers.values()].map((driver) => driver.pollNow(true))),
     pollSoon: (source, inMs) => drivers.get(source)?.pollSoon(inMs),
+    infos,
     live: () => [...drivers.values()].map((driver) => driver.live()),
     silent: () => [...silent],
     answered,

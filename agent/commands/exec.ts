@@ -132,6 +132,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
   const { log } = createLog({ level: 'warn', tty: true, stream: sink });
   const host = hostPlaces(loaded.config, context.env, featurePlaces(runtimeDir));
   let observe: (observation: Observation) => void = () => {};
+  let onSources = (): void => {};
   const fallback = ownSources({
     config: loaded.config,
     env: context.env,
@@ -139,6 +140,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
     log,
     clock: systemClock,
     emit: (observation) => observe(observation),
+    onSources: () => onSources(),
   });
   const early: Observation[] = [];
   if (!alive) {
@@ -203,7 +205,7 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
         ...(plan.graceMs !== null && { graceMs: plan.graceMs }),
         ...(plan.steps !== null && { steps: plan.steps }),
       };
-      supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
+      onSources();
       const reading =
         plan.deadlineMs === null ? ({ is: 'negative' } as const) : ({ is: 'present', value: noticeOf(plan) } as const);
       supervision.observe({
@@ -225,7 +227,8 @@ async function runPayload(context: ExecContext, name: string, args: readonly str
       supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
     },
   });
-  supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
+  onSources = () => supervision.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
+  onSources();
   for (const observation of early) supervision.observe(observation);
   observe = supervision.observe;
   forwardSignals(child.pid);

@@ -7,7 +7,7 @@ const HEADER = `Configuration of mjf-agent. Every setting shows its default; wit
 Files in conf.d/*.toml, then MJF_AGENT_* variables, then flags override what stands here. "mjf-agent check" validates.
 Durations are "90s", "30m", "2h". A line "#key = …" is the default; "#   key = …" is an example of what has no default.`;
 
-/** Left out: lists of tables, which this version does not act on. */
+/** Left out: what this version does not act on. */
 const NOT_SHOWN = new Set(['payload']);
 
 /** TOML text, line feed at the end. Uncommenting every "#key" and "#[table]" line gives the defaults. */
@@ -17,12 +17,32 @@ export function exampleConfig(): string {
 
 function tableLines(table: SchemaNode, path: readonly string[]): readonly string[] {
   const entries = Object.entries(table.properties ?? {}).filter(([key]) => !NOT_SHOWN.has(key));
-  const settings = entries.filter(([, node]) => node.properties === undefined);
-  const tables = entries.filter(([, node]) => node.properties !== undefined);
+  const isPlain = (node: SchemaNode): boolean => node.properties === undefined && listed(node) === undefined;
+  const settings = entries.filter(([, node]) => isPlain(node));
+  const tables = entries.filter(([, node]) => !isPlain(node));
   return [
     ...settings.flatMap(([key, node]) => settingLines(key, node)),
-    ...tables.flatMap(([key, node]) => innerLines(node, [...path, key])),
+    ...tables.flatMap(([key, node]) => {
+      const rows = listed(node);
+      return rows === undefined ? innerLines(node, [...path, key]) : listLines(node, rows, [...path, key]);
+    }),
   ];
+}
+
+/** The keys of each table, where the node is a list of tables. */
+const listed = (node: SchemaNode): SchemaNode['properties'] => node.items?.properties;
+
+/** There is no default to uncomment: one table as an example. */
+function listLines(
+  node: SchemaNode,
+  rows: NonNullable<SchemaNode['properties']>,
+  path: readonly string[],
+): readonly string[] {
+  const lines = Object.entries(rows).flatMap(([key, inner]) => [
+    ...prose(inner.description ?? ''),
+    `#   ${key} = ${toml(inner.examples?.[0] ?? inner.default ?? sampleOf(inner))}`,
+  ]);
+  return [...prose(node.description ?? ''), `#   [[${path.join('.')}]]`, ...lines, ''];
 }
 
 function innerLines(node: SchemaNode, path: readonly string[]): readonly string[] {

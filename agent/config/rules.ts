@@ -5,7 +5,7 @@ import { isAbsolutePath, isHttpUrl, TEXT_FORMATS } from './formats.ts';
 import { isLoopback } from './listen.ts';
 import { isTable, type KeyPath, type Merged } from './merge.ts';
 import { type ConfigProblem, keyText, showValue } from './problem.ts';
-import { type RawConfig, SOURCES_OF_OTHER_VERSIONS } from './schema.ts';
+import type { RawConfig } from './schema.ts';
 import { checkSteps } from './step-rules.ts';
 import type { Config } from './types.ts';
 
@@ -15,7 +15,7 @@ const SHORTEST_POLL_MS = 200;
 const SHORTEST_HEARTBEAT_MS = 1000;
 /** Notices of these kinds set the deadline (SEMANTICS S1.1). */
 const DEADLINE_KINDS = ['terminate', 'stop', 'shutdown', 'reboot', 'redeploy'];
-/** Sources that have no file below `sources/`: the operator's word and the schedule. */
+/** Sources that have no file below `sources/`: the operator's word. */
 const BUILT_IN_SOURCES = ['operator'];
 /** MJF times are UNIX seconds: between 2001 and 5138. A time in milliseconds lies far above. */
 const EARLIEST_UNIX_SECS = 1e9;
@@ -83,17 +83,13 @@ function checkDirectories(config: Config, report: RuleReport): void {
 }
 
 function checkSources(raw: RawConfig, knownSources: readonly string[], report: RuleReport): void {
-  const others: readonly string[] = SOURCES_OF_OTHER_VERSIONS;
-  const later = others.filter((name) => !knownSources.includes(name));
   const listed = raw.sources === undefined || raw.sources === 'auto' ? [] : raw.sources;
   listed.forEach((name, i) => {
     if (knownSources.includes(name) || BUILT_IN_SOURCES.includes(name)) return;
-    if (later.includes(name)) report.warning(['sources', i], `source ${name} is not in this version`);
-    else report.problem(['sources', i], `unknown source ${showValue(name)}${didYouMean(name, knownSources)}`);
+    report.problem(['sources', i], `unknown source ${showValue(name)}${didYouMean(name, knownSources)}`);
   });
   for (const [name, table] of Object.entries(raw.source ?? {})) {
-    if (later.includes(name)) report.warning(['source', name], `source ${name} is not in this version`);
-    else if (isTable(table)) checkSourceTable(name, table, report);
+    if (isTable(table)) checkSourceTable(name, table, report);
   }
 }
 
@@ -110,10 +106,10 @@ function checkSourceTable(name: string, table: Readonly<Record<string, unknown>>
       report.problem(['source', name, 'poll'], `expected ${TEXT_FORMATS.duration.expected}, got ${showValue(poll)}`);
     }
   }
-  for (const key of ['machinefeatures', 'jobfeatures', 'ca', 'cert', 'key']) {
+  for (const key of ['base_url', 'machinefeatures', 'jobfeatures', 'ca', 'cert', 'key']) {
     const value = table[key];
     if (typeof value !== 'string') continue;
-    const isUrl = name === 'mjf' && key.endsWith('features');
+    const isUrl = key === 'base_url' || (name === 'mjf' && key.endsWith('features'));
     if (isUrl ? isHttpUrl(value) : isAbsolutePath(value)) continue;
     const { expected } = TEXT_FORMATS[isUrl ? 'http-url' : 'absolute-path'];
     report.problem(['source', name, key], `expected ${expected}, got ${showValue(value)}`);

@@ -61,7 +61,7 @@ export const baseSchema = {
       examples: ['operator'],
     },
     sources: {
-      description: 'Channels to ask: "auto" or a list such as ["directory", "static"].',
+      description: 'Channels to ask: "auto" (what this machine shows to have, and what is configured) or a list such as ["directory", "ec2"].',
       default: 'auto',
       anyOf: [{ const: 'auto' }, { type: 'array', minItems: 1, maxItems: 64, items: { type: 'string', minLength: 1 } }],
     },
@@ -240,18 +240,14 @@ export interface SchemaNode {
   readonly maximum?: number;
 }
 
-/** What a later version will know below `[source]`: accepted and pointed out, so that one file serves a mixed fleet. */
-export const SOURCES_OF_OTHER_VERSIONS: readonly string[] = [];
-
 /** The whole schema: the base, and for each source its own table. */
 export function composeSchema(sources: readonly { readonly name: string; readonly schema: SchemaNode }[]): SchemaNode {
-  const accepted = SOURCES_OF_OTHER_VERSIONS.map((name) => [name, {}] as const);
   const known = sources.map(({ name, schema }) => [name, schema] as const);
   return {
     ...baseSchema,
     properties: {
       ...baseSchema.properties,
-      source: { type: 'object', additionalProperties: false, properties: Object.fromEntries([...accepted, ...known]) },
+      source: { type: 'object', additionalProperties: false, properties: Object.fromEntries(known) },
     },
   };
 }

@@ -1,18 +1,19 @@
 /** The host's channels, read by `exec` itself while there is no daemon that does (SEMANTICS S3.8). */
 import type { Logger } from 'pino';
+import { openChannels } from '../channels.ts';
 import type { Clock } from '../clock.ts';
 import { type Config, policyOf } from '../config.ts';
 import { initialState } from '../lifetime/state.ts';
 import { step } from '../lifetime/step.ts';
 import type { Observation, SourceInfo } from '../lifetime/types.ts';
 import { selfCommand } from '../self.ts';
-import { createSources } from '../sources/create.ts';
-import { type Driver, startDriver } from '../sources/driver.ts';
-import { readMachineFacts } from '../sources/facts.ts';
 import type { Places } from './environment.ts';
 
-/** What the machine is says nothing of how long it lives; `exec` needs only the channels that do. */
-const NOT_NEEDED: ReadonlySet<string> = new Set(['self']);
+/**
+ * What the machine is says nothing of how long it lives; `exec` needs only the channels that do. And who holds no lock of
+ * logind's gets no time from it.
+ */
+const NOT_NEEDED: ReadonlySet<string> = new Set(['self', 'logind']);
 /** Nowhere: what a dead daemon left published is the last truth there is, and so a channel for `exec`. */
 const NO_OUTPUT_OF_OURS = '/dev/null/mjf-agent';
 
@@ -38,28 +39,40 @@ export function ownSources(options: {
   readonly log: Logger;
   readonly clock: Clock;
   emit(observation: Observation): void;
+  /** There are other sources now: a platform's metadata has said where the features are. */
+  onSources(): void;
 }): OwnSources {
   const { config, env, log, clock, emit } = options;
-  const drivers: Driver[] = [];
-  const infos = (): readonly SourceInfo[] => drivers.map((driver) => driver.info());
-  const pollAll = (): Promise<unknown> => Promise.all(drivers.map((driver) => driver.pollNow(true)));
+  let started = false;
+  let followed = false;
+  const channels = openChannels({
+    root: '/',
+    env,
+    log,
+    clock,
+    runtimeDir: NO_OUTPUT_OF_OURS,
+    firstBootMs: clock.now().wall - clock.bootMs(),
+    self: selfCommand(),
+    ownPorts: [],
+    pointers: {},
+    without: NOT_NEEDED,
+    count: () => {},
+    emit(observation) {
+      emit(observation);
+      const pointers = observation.outcome === 'answer' ? observation.answer.pointers : undefined;
+      if (!started || followed || pointers === undefined) return;
+      followed = true;
+      channels.follow(pointers);
+      options.onSources();
+    },
+  });
+  const infos = (): readonly SourceInfo[] => (started ? channels.infos() : []);
+  const pollAll = (): Promise<unknown> => channels.pollAll();
 
   function start(): void {
-    if (drivers.length > 0) return;
-    const bootMs = clock.now().wall - clock.bootMs();
-    const environment = {
-      root: '/',
-      runtimeDir: NO_OUTPUT_OF_OURS,
-      env,
-      log,
-      firstBootMs: bootMs,
-      facts: readMachineFacts('/'),
-      pointers: {},
-      self: selfCommand(),
-    };
-    for (const source of createSources(withPlaces(config, options.places), environment)) {
-      if (!NOT_NEEDED.has(source.name)) drivers.push(startDriver(source, { emit, log, clock, count: () => {} }));
-    }
+    if (started) return;
+    started = true;
+    channels.start(withPlaces(config, options.places));
   }
 
   return {
@@ -77,7 +90,8 @@ export function ownSources(options: {
         .overdue;
     },
     stop() {
-      for (const driver of drivers.splice(0)) driver.stop();
+      started = false;
+      channels.stop();
     },
     infos,
     pollAll,
