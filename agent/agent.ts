@@ -22,6 +22,7 @@ import {
   type PayloadSpec,
   POINTER_NAMES,
   type Pointers,
+  type Snapshot,
   type SnapshotPayload,
   type StepResult,
 } from './lifetime/types.ts';
@@ -29,6 +30,7 @@ import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
 import { mountPoints } from './mount-points.ts';
 import { deliver } from './payloads/delivery.ts';
+import { openInhibitor } from './payloads/inhibitor.ts';
 import { findGone } from './payloads/liveness.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
 import { type FilePublisher, openFilePublisher } from './publish/files.ts';
@@ -117,6 +119,7 @@ export function startAgent(options: AgentOptions): Agent {
 
   const ownPorts = config.listen === 'off' ? [] : config.listen.map(({ port }) => port);
   const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownPorts, log });
+  const inhibitor = openInhibitor({ log, env, ...busOption(config) });
   const beat: Heartbeat = startHeartbeat({
     clock,
     state: memory.state,
@@ -166,6 +169,7 @@ export function startAgent(options: AgentOptions): Agent {
       reports.update(publication);
     }
     follow(result.snapshot.pointers);
+    holdShutdown(result.snapshot);
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
   }
 
@@ -207,6 +211,7 @@ export function startAgent(options: AgentOptions): Agent {
       publishFiles(publication);
       renewClaim();
     } else if (files.broken() !== null) files.flush();
+    if (publication !== null) holdShutdown(publication.snapshot);
     http?.mend();
     if (now.mono - touchedMono >= TOUCH_MS) {
       touchedMono = now.mono;
@@ -216,6 +221,12 @@ export function startAgent(options: AgentOptions): Agent {
 
   const startSources = (): void =>
     beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.start(config) });
+
+  /** A shutdown of logind's waits for the payloads, and for the last word to the site (SYSTEMS.md, "systemd"). */
+  function holdShutdown({ sources, payloads }: Snapshot): void {
+    const logind = sources.some(({ name, state }) => name === 'logind' && state === 'ok');
+    inhibitor.update(logind && (payloads.running + payloads.stopping > 0 || reports.owesLastWord()));
+  }
 
   /** A platform's metadata says where the features are (mjf.md, "Locations"). */
   function follow(pointers: Pointers): void {
@@ -357,6 +368,7 @@ export function startAgent(options: AgentOptions): Agent {
     async stop() {
       stopping = true;
       channels.stop();
+      inhibitor.close();
       // The doors first: what was answered with "registered" must be in the journal.
       const closed = listening.then(() => http?.close());
       await Promise.race([Promise.allSettled([closed, reports.close()]), after(STOP_BOUND_MS)]);
@@ -381,6 +393,12 @@ const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
   report: config.report,
   log: config.log,
 });
+
+/** Where the table of the logind source names another bus, the lock is taken there too. */
+function busOption({ source }: Config): { readonly busAddress?: string } {
+  const table = source['logind'] as { readonly bus?: string } | undefined;
+  return table?.bus === undefined ? {} : { busAddress: table.bus };
+}
 
 const unreachable = (): never => {
   throw new Error('nothing is published before the first step of the heart');

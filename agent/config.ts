@@ -63,7 +63,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadResult> {
   // The one place where the schema's word is taken for the type: every layer has been validated against it.
   const raw = merged.table as RawConfig;
   const config = withNamedSources(toConfig(raw, knownSources), flags.namedSources);
-  const findings = checkRules(raw, config, merged, knownSources);
+  const findings = await checkRules(raw, config, merged, knownSources);
   if (findings.problems.length > 0) return { ok: false, problems: findings.problems };
   return { ok: true, config, files: read.files, warnings: [...environment.warnings, ...findings.warnings] };
 }

@@ -21,6 +21,13 @@ if (argv[0] === '__read-directory') {
     .then((code) => {
       process.exitCode = code;
     });
+} else if (argv[0] === '__copy-drive') {
+  // The copier of a config drive or context ISO, by root in a mount namespace of its own.
+  import('./sources/drive-copy-main.ts')
+    .then(({ copyDriveMain }) => copyDriveMain(argv.slice(1)))
+    .then((code) => {
+      process.exitCode = code;
+    });
 } else {
   void import('./commands/process.ts').then(({ runProcess }) => runProcess(argv));
 }

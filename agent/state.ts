@@ -158,6 +158,16 @@ export function openStateFile(options: StateFileOptions): StateFile {
   }
 }
 
+/** First boot of this machine by its state, UNIX ms, for who only looks: nothing is written or set aside. */
+export function readFirstBootMs({
+  dir,
+  machineId,
+  bootId,
+}: Pick<StateFileOptions, 'dir' | 'machineId' | 'bootId'>): number | undefined {
+  const { stored } = readState(path.join(dir, 'state.json'));
+  return stored !== null && isSameMachine(stored, machineId, bootId) ? stored.firstBootMs : undefined;
+}
+
 /**
  * Within one boot the machine is the same, even where the two starts could read different identities (root reads the
  * DMI UUID, another user perhaps only /etc/machine-id). Two identities of one kind that differ are two machines.

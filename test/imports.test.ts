@@ -56,6 +56,17 @@ const EXCEPTIONS: readonly (readonly [from: RegExp, to: string, reason: string])
   [/^agent\/payloads\//, 'agent/journal.ts', 'types only: a delivery is written down where it happens'],
   [/^agent\/main\.ts$/, 'agent/sources/directory/reader-main.ts', 'a child process of its own, chosen by argv'],
   [/^agent\/main\.ts$/, 'agent/report/write-main.ts', 'a child process of its own, chosen by argv'],
+  [/^agent\/main\.ts$/, 'agent/sources/drive-copy-main.ts', 'a child process of its own, chosen by argv'],
+  [
+    /^agent\/sources\/drive(-\w+)*\.ts$/,
+    'agent/sources/directory/mounts.ts',
+    'which paths may be touched without hanging is judged in one place',
+  ],
+  [
+    /^agent\/sources\/drive(-\w+)*\.ts$/,
+    'agent/sources/directory/errno.ts',
+    'and so are the codes of what goes wrong there',
+  ],
 ];
 const isExcepted = ({ from, to }: Import): boolean =>
   EXCEPTIONS.some(([pattern, target]) => pattern.test(from) && target === to);

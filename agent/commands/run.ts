@@ -7,17 +7,11 @@ import { EXIT } from '../exit-codes.ts';
 import { createLog } from '../log.ts';
 import { RuntimeDirError } from '../publish/files.ts';
 import { selfCommand } from '../self.ts';
+import { CHANNEL_OPTIONS } from './channel-options.ts';
 import { type CommandContext, defineCommand, type OptionSpecs } from './command.ts';
 
 const OPTIONS = {
-  config: {
-    type: 'string',
-    value: 'FILE',
-    description: 'read this file alone, not /etc/mjf-agent/config.toml and conf.d',
-  },
-  machinefeatures: { type: 'string', value: 'PATH|URL', description: "the host's machine features" },
-  jobfeatures: { type: 'string', value: 'PATH|URL', description: "the host's job features" },
-  joboutputs: { type: 'string', value: 'PATH|URL', description: 'where words to the site go' },
+  ...CHANNEL_OPTIONS,
   'runtime-dir': { type: 'string', value: 'DIR', description: 'publish here (default /run/mjf-agent)' },
   'state-dir': {
     type: 'string',

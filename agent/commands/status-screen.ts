@@ -3,7 +3,7 @@ import { escapeLine } from '../escape.ts';
 import type { FeatureRow, LifetimeDocument } from './lifetime-document.ts';
 import { instantAndDistance, instantText } from './times.ts';
 
-const PHASE_TEXTS: Readonly<Record<string, string>> = {
+export const PHASE_TEXTS: Readonly<Record<string, string>> = {
   running: 'running',
   draining: 'draining: take no new work',
   stopping: 'stopping: payloads are being stopped',
@@ -47,7 +47,7 @@ export function statusScreen(lifetime: LifetimeDocument, nowMs: number): string 
   ].join('');
 }
 
-function answerText(answer: boolean | null): string {
+export function answerText(answer: boolean | null): string {
   return answer === null ? 'unknown' : answer ? 'at any time' : 'no';
 }
 
@@ -63,14 +63,14 @@ function featureRows(features: Readonly<Record<string, FeatureRow>>): readonly (
     .map(([key, { value, source, stale }]) => [key, value, `${source}${stale ? ' (stale)' : ''}`]);
 }
 
-function section(title: string, rows: readonly (readonly string[])[]): string {
+export function section(title: string, rows: readonly (readonly string[])[]): string {
   return rows.length === 0 ? '' : `\n${title}\n${columns(rows, '  ')}`;
 }
 
 /** Longest cell that is aligned; a longer one only pushes its own row. */
 const WIDEST_CELL = 40;
 
-function columns(rows: readonly (readonly string[])[], indent = ''): string {
+export function columns(rows: readonly (readonly string[])[], indent = ''): string {
   const safe = rows.map((row) => row.map(escapeLine));
   const widthOf = (column: number) => Math.max(...safe.map((row) => Math.min(row[column]?.length ?? 0, WIDEST_CELL)));
   return safe

@@ -19,6 +19,11 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./notice.ts'),
   },
   { name: 'env', summary: 'print MACHINEFEATURES, JOBFEATURES and JOBOUTPUTS', load: () => import('./env.ts') },
+  {
+    name: 'probe',
+    summary: 'what this machine is, which channels answer, what the agent would do',
+    load: () => import('./probe.ts'),
+  },
   { name: 'check', summary: 'validate the configuration', load: () => import('./check.ts') },
   { name: 'demo', summary: 'the whole life of a virtual machine in half a minute', load: () => import('./demo.ts') },
 ];

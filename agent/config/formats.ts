@@ -6,6 +6,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { isDuration } from '../duration.ts';
 import { isPoll } from '../sources/poll.ts';
+import { isCronShaped } from '../sources/schedule-cron.ts';
+import { isTimeZone } from '../sources/schedule-zone.ts';
 import { parseListenAddress } from './listen.ts';
 
 export interface TextFormat {
@@ -17,6 +19,9 @@ export interface TextFormat {
 export const TEXT_FORMATS = {
   duration: { test: isDuration, expected: 'a duration such as "2m"' },
   poll: { test: isPoll, expected: 'a duration such as "2m" or a cron expression' },
+  // The fields are judged later (schedule-rules.ts): what knows them is large and loaded only where there are any.
+  cron: { test: isCronShaped, expected: 'a cron expression of five or six fields such as "0 6 * * 2"' },
+  'time-zone': { test: isTimeZone, expected: 'an IANA time zone such as "Europe/Zurich"' },
   'step-time': { test: (text) => text === 'grace' || isDuration(text), expected: '"grace" or a duration such as "5s"' },
   'absolute-path': { test: isAbsolutePath, expected: 'an absolute path such as "/run/mjf-agent"' },
   'http-url': { test: isHttpUrl, expected: 'a URL such as "https://site.example/joboutputs/vm-17"' },

@@ -1,10 +1,11 @@
-/** What a schema cannot say: rules across keys, and warnings about what is legal but probably not meant. Pure. */
+/** What a schema cannot say: rules across keys, and warnings about what is legal but probably not meant. */
 import { durationMs, formatDuration, isDuration } from '../duration.ts';
 import { didYouMean } from '../nearest.ts';
 import { isAbsolutePath, isHttpUrl, TEXT_FORMATS } from './formats.ts';
 import { isLoopback } from './listen.ts';
 import { isTable, type KeyPath, type Merged } from './merge.ts';
 import { type ConfigProblem, keyText, showValue } from './problem.ts';
+import { checkSchedules } from './schedule-rules.ts';
 import type { RawConfig } from './schema.ts';
 import { checkSteps } from './step-rules.ts';
 import type { Config } from './types.ts';
@@ -32,7 +33,12 @@ export interface Findings {
 }
 
 /** Presumes a valid shape. */
-export function checkRules(raw: RawConfig, config: Config, merged: Merged, knownSources: readonly string[]): Findings {
+export async function checkRules(
+  raw: RawConfig,
+  config: Config,
+  merged: Merged,
+  knownSources: readonly string[],
+): Promise<Findings> {
   const problems: ConfigProblem[] = [];
   const warnings: string[] = [];
   const report: RuleReport = {
@@ -45,6 +51,7 @@ export function checkRules(raw: RawConfig, config: Config, merged: Merged, known
   checkListen(config, report);
   checkDirectories(config, report);
   checkSources(raw, knownSources, report);
+  await checkSchedules(config, report);
   checkSteps(config.stop, report);
   checkNotices(config, report);
   checkPayloads(raw, report);

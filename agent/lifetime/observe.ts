@@ -2,7 +2,17 @@
 import { SHUTDOWN_KEYS, translate } from './features.ts';
 import { applyReading, type Held, isLive, type KnownNotice, own, pruneGone } from './held.ts';
 import { mapValues, type SourceRecord } from './state.ts';
-import type { Answer, Effect, FeatureReading, Instant, Observation, Reading, Side, StatedNotice } from './types.ts';
+import type {
+  Answer,
+  Effect,
+  FeatureReading,
+  Instant,
+  Observation,
+  Reading,
+  Side,
+  SourceRank,
+  StatedNotice,
+} from './types.ts';
 
 /** S4.3: a difference below this is jitter and latency. */
 export const CLOCK_TOLERANCE_MS = 30_000;
@@ -99,7 +109,8 @@ function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now
   const translated = translate(side, rank, reading.keys);
   const before = record.keys[side];
   const live = Object.keys(before).filter((key) => isLive(before[key]));
-  if (reading.complete) for (const key of live) if (!translated.has(key)) translated.set(key, { is: 'absent' });
+  const isSpared = sparing(side, rank, reading);
+  for (const key of live) if (!translated.has(key) && !isSpared(key)) translated.set(key, { is: 'absent' });
   const nothing = Object.values(reading.keys).every((value) => value.is === 'absent');
   const allAbsent = live.every((key) => translated.get(key)?.is === 'absent');
   const otherChannel = record.channels[side] !== undefined && record.channels[side] !== reading.channel;
@@ -142,6 +153,15 @@ function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now
     channel: told && !uncovered ? reading.channel : undefined,
     told,
   };
+}
+
+/** Of which keys (by today's names) a reading says nothing where it does not mention them. */
+function sparing(side: Side, rank: SourceRank, { complete, rest, keys }: FeatureReading): (key: string) => boolean {
+  if (complete) return () => false;
+  if (rest === undefined) return () => true;
+  const names = rest.except.filter((name) => !Object.hasOwn(keys, name));
+  const spared = translate(side, rank, Object.fromEntries(names.map((name) => [name, { is: 'unknown', error: '' }])));
+  return (key) => spared.has(key);
 }
 
 /** From `dev:40@/etc/machinefeatures` to a mount further up: that is what unmounting leaves. A remount has the same place. */
@@ -204,14 +224,14 @@ function readNotices(record: SourceRecord, answer: Answer, now: Instant, faults:
   }
   // Maps: the ids are the host's, and `__proto__` is a fine id.
   const readings = new Map<string, Reading<StatedNotice>>(Object.entries(answer.notices.byId));
-  if (answer.notices.complete) {
-    for (const id of Object.keys(before)) if (!readings.has(id)) readings.set(id, { is: 'absent' });
-  } else {
+  const { complete, rest } = answer.notices;
+  for (const id of Object.keys(before))
+    if (!readings.has(id) && (complete || (rest && !rest.except.includes(id)))) readings.set(id, { is: 'absent' });
+  if (!complete)
     Object.assign(
       faults,
       unseenFaults(record, 'notice', (id) => readings.has(id)),
     );
-  }
   const after = new Map(Object.entries(before));
   for (const [id, reading] of readings) {
     const held = applyReading<KnownNotice>(after.get(id), reading, now, {

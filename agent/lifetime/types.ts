@@ -67,6 +67,16 @@ export interface FeatureReading {
   readonly channel: string;
   readonly complete: boolean;
   readonly keys: Readonly<Record<string, Reading<string>>>;
+  readonly rest?: Rest;
+}
+
+/**
+ * What becomes of the names that are held but neither mentioned in an answer nor in `except`, where the host chooses the
+ * names and the answer has gone through all of its list: an earlier run of the agent may have heard of more.
+ */
+export interface Rest {
+  readonly is: 'absent';
+  readonly except: readonly string[];
 }
 
 /** Where a platform's metadata says that the features are: URLs or absolute paths, as the site wrote them. */
@@ -81,7 +91,11 @@ export interface Answer {
   readonly machine?: FeatureReading;
   readonly job?: FeatureReading;
   /** By the platform's own event id (`spot`, `events/i-0a1`), without the source's name. */
-  readonly notices?: { readonly complete: boolean; readonly byId: Readonly<Record<string, Reading<StatedNotice>>> };
+  readonly notices?: {
+    readonly complete: boolean;
+    readonly byId: Readonly<Record<string, Reading<StatedNotice>>>;
+    readonly rest?: Rest;
+  };
   /**
    * What the host did not state but what follows from what the machine is (S2.1): a spot machine may be terminated, and its
    * platform gives at least so much notice. Weaker than every stated key. Keys not mentioned are untouched.

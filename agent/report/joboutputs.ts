@@ -28,6 +28,8 @@ export interface JobOutputs {
   pointTo(place: string | undefined): void;
   /** Looks at the new truth: the first Snapshot in which the host's deadline has stopped the last payload sends `100`. */
   update(publication: Publication): void;
+  /** The message with which the machine goes has not reached the site yet. */
+  owesLastWord(): boolean;
   /** Ends after what is queued went out, or the bound. */
   close(): Promise<void>;
 }
@@ -158,6 +160,7 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
       enqueue(own, 'shutdown_message', Buffer.from(text));
       log.info({ event: 'shutdown_message', code: 100, reason }, `tells the site: ${text}`);
     },
+    owesLastWord: () => deliver !== null && own.has('shutdown_message'),
     async close() {
       closing = true;
       clearInterval(beating);

@@ -1,9 +1,199 @@
-/** Not written yet. */
-import type { SourceDefinition } from './source.ts';
+/**
+ * Azure: the Scheduled Events of the instance metadata service, and from `instance/compute` the machine's own name, whether it
+ * is a spot machine, and its tags (facts "platforms", "Azure"; SEMANTICS S1). Events are read, never acknowledged.
+ */
+import type { Static } from 'typebox';
+import { durationMs } from '../duration.ts';
+import type { Reading, StatedNotice } from '../lifetime/types.ts';
+import { readCompute } from './azure-compute.ts';
+import { parseScheduledEvents, type ScheduledEvents } from './azure-events.ts';
+import { patientAtFirst } from './azure-first-answer.ts';
+import { createOwnName, type OwnName } from './azure-name.ts';
+import type { MachineFacts } from './facts.ts';
+import { createMetadata, type Metadata, type MetadataAnswer } from './metadata.ts';
+import { type Part, type PartReport, sourceOfParts } from './parts.ts';
+import { platformKeys } from './platform-schema.ts';
+import { pollOf } from './poll.ts';
+import { type Source, type SourceDefinition, type SourceEnvironment, SourceError } from './source.ts';
 
-export const azureSource: SourceDefinition<never> = {
+const schema = {
+  type: 'object',
+  additionalProperties: false,
+  description: 'Azure: scheduled events, spot priority and tags from the instance metadata service.',
+  properties: {
+    ...platformKeys('http://169.254.169.254', '1s', 'for scheduled events'),
+    slow_poll: {
+      type: 'string',
+      format: 'duration',
+      description: "How often to ask for the machine's tags and priority.",
+      default: '60s',
+    },
+    name: {
+      type: 'string',
+      minLength: 1,
+      description: "This machine's name in scheduled events. Default: as the metadata service says.",
+      examples: ['workers_11'],
+    },
+  },
+} as const;
+
+export type AzureConfig = Static<typeof schema>;
+
+/** What the firmware of every Azure machine carries, and no other Hyper-V's. */
+const ASSET_TAG = '7783-7084-3265-9085-8269-3286-77';
+const EVENTS = { path: '/metadata/scheduledevents', query: { 'api-version': '2020-07-01' } };
+const COMPUTE = { path: '/metadata/instance/compute', query: { 'api-version': '2021-02-01' } };
+/** While the machine's own name is missing, `compute` is asked so often. */
+const NAME_RETRY_MS = 2_000;
+/** Both endpoints are asked at the same time: an event may be read a moment before the name. */
+const NAME_WAIT_MS = 250;
+/** A host that invents event types must not fill the log. */
+const MAX_TYPES_TOLD = 16;
+
+export const azureSource: SourceDefinition<AzureConfig> = {
   name: 'azure',
-  schema: { type: 'object' },
-  detect: () => undefined,
-  create: () => [],
+  schema,
+  explicitKeys: ['base_url'],
+  detect: detectAzure,
+  create: (config, environment) => [createAzure(config, environment)],
 };
+
+function detectAzure({ dmi, cloudId }: MachineFacts): string | undefined {
+  if (dmi.chassis_asset_tag === ASSET_TAG) return `chassis_asset_tag is "${ASSET_TAG}"`;
+  // Also `azure-china` and the like.
+  return cloudId !== undefined && /^azure\b/.test(cloudId) ? `cloud-id is "${cloudId}"` : undefined;
+}
+
+/** `nowMs`: a monotonic clock, for how long an unknown name is waited for. */
+export function createAzure(config: AzureConfig, environment: SourceEnvironment, nowMs?: () => number): Source {
+  const { properties } = schema;
+  const timeoutMs = durationMs(config.timeout ?? properties.timeout.default);
+  const poll = pollOf(config.poll ?? properties.poll.default);
+  const metadata = createMetadata(
+    {
+      source: 'azure',
+      baseUrl: config.base_url ?? properties.base_url.default,
+      timeoutMs,
+      headers: () => ({ Metadata: 'true' }),
+    },
+    environment,
+  );
+  const name = createOwnName({ configured: config.name, root: environment.root, ...(nowMs && { nowMs }) });
+  const slowMs = durationMs(config.slow_poll ?? properties.slow_poll.default);
+  return sourceOfParts({
+    name: 'azure',
+    rank: 'platform',
+    poll,
+    // Beyond a request's own bound, so that a slow endpoint is told from a reading that was given up.
+    timeoutMs: timeoutMs + NAME_WAIT_MS,
+    parts: [
+      eventsPart({ metadata, name, log: environment.log, timeoutMs, everyMs: typeof poll === 'number' ? poll : 0 }),
+      computePart(metadata, name, slowMs),
+    ],
+    close: () => metadata.close(),
+  });
+}
+
+interface EventsOptions extends Pick<SourceEnvironment, 'log'>, Pick<Part, 'everyMs'> {
+  readonly metadata: Metadata;
+  readonly name: OwnName;
+  readonly timeoutMs: number;
+}
+
+function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions): Part {
+  const typesTold = new Set<string>();
+  /** Ids of events in force that were taken to be this machine's. */
+  let taken: ReadonlySet<string> = new Set();
+  let incarnation: number | undefined;
+  let presumed = false;
+
+  const first = patientAtFirst(async (signal, within) => {
+    const answer = await metadata.ask(EVENTS.path, { query: EVENTS.query, idle: [204], signal, timeoutMs: within });
+    if (answer.is === 'absent' && answer.status !== 204) throw missing(EVENTS.path, answer);
+    return answer;
+  }, timeoutMs);
+
+  function tellTypes(types: readonly string[]): void {
+    for (const type of types) {
+      if (typesTold.has(type) || typesTold.size >= MAX_TYPES_TOLD) continue;
+      typesTold.add(type);
+      log.info(
+        { event: 'azure_unknown_event', type },
+        `azure: scheduled event of an unknown type ${type}, not acted on`,
+      );
+    }
+  }
+
+  function tellPresumed(id: string): void {
+    if (presumed) return;
+    presumed = true;
+    log.warn(
+      { event: 'azure_name_unknown', id },
+      "azure: this machine's own name cannot be learnt; every scheduled event counts as its own until it can",
+    );
+  }
+
+  function judge({ events }: ScheduledEvents): Readonly<Record<string, Reading<StatedNotice>>> {
+    // A Map: the ids are the host's, and `__proto__` is a fine id.
+    const own = new Map<string, Reading<StatedNotice>>();
+    const others = new Map<string, Reading<StatedNotice>>();
+    for (const { id, resources, reading } of events) {
+      const whose = resources === undefined ? 'malformed' : name.owns(resources);
+      if (whose === 'presumed') tellPresumed(id);
+      if (whose === 'yes' || whose === 'presumed') own.set(id, reading);
+      else if (whose === 'unknown') others.set(id, { is: 'unknown', error: 'own_name_unknown' });
+      else if (whose === 'malformed') others.set(id, { is: 'unknown', error: 'bad_event' });
+      // It counted as ours until the name was known, or until it was taken off the list of machines.
+      else if (taken.has(id)) others.set(id, { is: 'negative' });
+    }
+    taken = new Set(own.keys());
+    return Object.fromEntries([...others, ...own]);
+  }
+
+  return {
+    name: 'scheduledevents',
+    everyMs,
+    async read({ signal }): Promise<PartReport> {
+      const answer = await first.ask(signal);
+      const hostNow = answer.hostNowMs === undefined ? {} : { hostNowMs: answer.hostNowMs };
+      if (answer.is === 'absent') return { others: 'absent', whole: ['notices'], ...hostNow };
+      const document = parseScheduledEvents(answer.text);
+      tellTypes(document.unknownTypes);
+      if (document.events.length > 0) await name.wait(NAME_WAIT_MS);
+      const notices = judge(document);
+      const before = incarnation;
+      incarnation = document.incarnation;
+      if (!document.complete) return { notices, ...hostNow };
+      return { notices, others: othersBy(document, before), whole: ['notices'], ...hostNow };
+    },
+  };
+}
+
+/**
+ * S1.6: a newer document without an event says that it is over, and so does an empty list without any number. The same
+ * document without it, or an older one, contradicts itself: then absence must be confirmed.
+ */
+function othersBy({ incarnation, events }: ScheduledEvents, before: number | undefined): 'absent' | 'negative' {
+  if (incarnation === undefined) return events.length === 0 ? 'negative' : 'absent';
+  return before !== undefined && incarnation > before ? 'negative' : 'absent';
+}
+
+function computePart(metadata: Metadata, name: OwnName, slowMs: number): Part {
+  return {
+    name: 'instance/compute',
+    get everyMs() {
+      return name.isKnown() ? slowMs : Math.min(slowMs, NAME_RETRY_MS);
+    },
+    async read({ signal }) {
+      const answer = await metadata.ask(COMPUTE.path, { query: COMPUTE.query, signal });
+      if (answer.is === 'absent') throw missing(COMPUTE.path, answer);
+      const compute = readCompute(answer.text);
+      if (compute.name !== undefined) name.learn(compute.name);
+      return compute.report;
+    },
+  };
+}
+
+/** 404 says that the service is not there yet (facts "platforms": to be retried), never that nothing is pending. */
+const missing = (path: string, { status }: MetadataAnswer): SourceError =>
+  new SourceError(`http_${status}`, `${path}: HTTP status ${status}`);

@@ -46,21 +46,30 @@ export function startSchedule(source: Source, surroundings: Surroundings): Sched
 function everyInterval(source: Source, pollMs: number, { clock, random, poll }: Surroundings): Schedule {
   let timer: Timer | undefined;
   let failuresRunning = 0;
+  let answered = false;
 
   function intervalMs(): number {
-    const hintMs = failuresRunning === 0 ? source.nextPollMs?.() : undefined;
-    // Never before the time that the channel named: the answer would be the same.
-    if (hintMs !== undefined) return Math.min(hintMs, MAX_HINT_MS) * (1 + JITTER * random());
-    return slowed(pollMs, failuresRunning) * (1 - JITTER + 2 * JITTER * random());
+    // The network may come later than the agent: until the first answer nobody waits for a slow interval.
+    const soonMs =
+      answered || failuresRunning === 0
+        ? Number.POSITIVE_INFINITY
+        : FIRST_RETRY_MS * 2 ** Math.min(16, failuresRunning - 1);
+    return Math.min(soonMs, slowed(pollMs, failuresRunning)) * (1 - JITTER + 2 * JITTER * random());
   }
 
   return {
     ended(observation, startedMono, endedMono) {
       failuresRunning = observation.outcome === 'failed' ? failuresRunning + 1 : 0;
+      answered ||= observation.outcome === 'answer';
       timer?.cancel();
-      // From the start of the reading, so that slow answers do not stretch the interval; what is overdue is not made up for.
-      const dueMono = Math.max(startedMono + Math.max(intervalMs(), MIN_INTERVAL_MS), endedMono + MIN_INTERVAL_MS);
-      timer = startTimer(clock, dueMono, poll);
+      const hintMs = failuresRunning === 0 ? source.nextPollMs?.() : undefined;
+      const dueMono =
+        hintMs === undefined
+          ? // From the start of the reading, so that slow answers do not stretch the interval; what is overdue is not made up for.
+            startedMono + intervalMs()
+          : // Never before the time that the channel named: the answer would be the same.
+            endedMono + Math.min(hintMs, MAX_HINT_MS) * (1 + JITTER * random());
+      timer = startTimer(clock, Math.max(dueMono, startedMono + MIN_INTERVAL_MS, endedMono + MIN_INTERVAL_MS), poll);
     },
     stop: () => timer?.cancel(),
   };

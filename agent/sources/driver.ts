@@ -57,6 +57,7 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
   let failures = 0;
   let soon: { readonly dueMono: number; readonly timer: Timer } | undefined;
   let watchTimer: Timer | undefined;
+  let watchFresh = false;
   let lastWatchMono = Number.NEGATIVE_INFINITY;
 
   const reader = startReader(source, {
@@ -123,19 +124,23 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
     });
   }
 
-  function changed(): void {
-    if (stopping.signal.aborted || watchTimer !== undefined) return;
+  function changed(fresh = true): void {
+    if (stopping.signal.aborted) return;
+    watchFresh ||= fresh;
+    if (watchTimer !== undefined) return;
     const { mono } = clock.now();
     const dueMono = lastWatchMono + WATCH_GAP_MS;
     if (mono < dueMono) {
       watchTimer = startTimer(clock, dueMono, () => {
         watchTimer = undefined;
-        changed();
+        changed(false);
       });
       return;
     }
     lastWatchMono = mono;
-    reader.request(true);
+    const wanted = watchFresh;
+    watchFresh = false;
+    reader.request(wanted);
   }
 
   reader.request(false);

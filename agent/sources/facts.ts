@@ -16,6 +16,8 @@ export interface MachineFacts {
   readonly hypervisorUuid?: string;
   /** The hypervisor offers `/sys/firmware/qemu_fw_cfg`. */
   readonly hasFwCfg: boolean;
+  /** The firmware has OEM strings (SMBIOS type 11), into which any host may have written. */
+  readonly hasOemStrings?: true;
 }
 
 const DMI_FIELDS = [
@@ -50,6 +52,7 @@ export function readMachineFacts(root: string): MachineFacts {
     ...(cloudId === undefined ? {} : { cloudId }),
     ...(hypervisorUuid === undefined ? {} : { hypervisorUuid }),
     hasFwCfg: fs.existsSync(path.join(root, 'sys/firmware/qemu_fw_cfg')),
+    ...(fs.existsSync(path.join(root, 'sys/firmware/dmi/entries/11-0')) ? { hasOemStrings: true } : {}),
   };
 }
 

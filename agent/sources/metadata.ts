@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { createLinkLocalClient, type HttpOutcome, type LinkLocalRequest } from './link-local.ts';
 import { createTokenKeeper, type TokenOptions } from './link-local-token.ts';
+import { traced } from './link-local-trace.ts';
 import { type SourceEnvironment, SourceError } from './source.ts';
 
 export interface MetadataAnswer {
@@ -14,6 +15,8 @@ export interface MetadataAnswer {
   readonly text: string;
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
+  /** What came, also with an idle status: some services explain themselves. */
+  readonly body: Buffer;
   /** The host's clock, for S4.3. */
   readonly hostNowMs?: number;
 }
@@ -52,13 +55,17 @@ export interface MetadataOptions {
   readonly ca?: string | Buffer;
 }
 
-export function createMetadata(options: MetadataOptions, { trace }: Pick<SourceEnvironment, 'trace'>): Metadata {
+export function createMetadata(options: MetadataOptions, environment: Pick<SourceEnvironment, 'trace'>): Metadata {
   const base = options.baseUrl.replace(/\/+$/, '');
-  const client = createLinkLocalClient({
-    timeoutMs: options.timeoutMs,
-    ...(options.maxSockets === undefined ? {} : { maxSockets: options.maxSockets }),
-    ...(options.ca === undefined ? {} : { ca: options.ca }),
-  });
+  const client = traced(
+    createLinkLocalClient({
+      timeoutMs: options.timeoutMs,
+      ...(options.maxSockets === undefined ? {} : { maxSockets: options.maxSockets }),
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
+    }),
+    options.source,
+    environment,
+  );
   const asker =
     options.token === undefined
       ? client
@@ -75,15 +82,7 @@ export function createMetadata(options: MetadataOptions, { trace }: Pick<SourceE
         ...(method === undefined ? {} : { method }),
         ...(body === undefined ? {} : { body }),
       };
-      const startedMs = performance.now();
-      const outcome = await asker.request(request);
-      trace?.({
-        source: options.source,
-        asked: `${method ?? 'GET'} ${base}${path}`,
-        answered: outcome.kind === 'response' ? String(outcome.status) : outcome.code,
-        tookMs: performance.now() - startedMs,
-      });
-      return answerOf(outcome, path, [404, ...idle]);
+      return answerOf(await asker.request(request), path, [404, ...idle]);
     },
     close: () => client.close(),
   };
@@ -91,11 +90,11 @@ export function createMetadata(options: MetadataOptions, { trace }: Pick<SourceE
 
 function answerOf(outcome: HttpOutcome, path: string, idle: readonly number[]): MetadataAnswer {
   if (outcome.kind === 'failure') throw new SourceError(outcome.code, outcome.detail);
-  const { status, headers, dateMs } = outcome;
-  const common = { status, headers, ...(dateMs === undefined ? {} : { hostNowMs: dateMs }) };
+  const { status, headers, body, dateMs } = outcome;
+  const common = { status, headers, body, ...(dateMs === undefined ? {} : { hostNowMs: dateMs }) };
   if (idle.includes(status)) return { is: 'absent', text: '', ...common };
   if (status !== 200) throw new SourceError(`http_${status}`, `${path}: HTTP status ${status}`);
-  return { is: 'text', text: textOf(outcome.body, path), ...common };
+  return { is: 'text', text: textOf(body, path), ...common };
 }
 
 function textOf(body: Buffer, path: string): string {

@@ -7,6 +7,7 @@ import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
 import type { Side } from '../lifetime/types.ts';
 import { createLinkLocalClient, type LinkLocalClient } from './link-local.ts';
+import { traced } from './link-local-trace.ts';
 import { createMjfRound, type MjfBase } from './mjf-round.ts';
 import { isOwnUrl } from './own-url.ts';
 import { pollOf } from './poll.ts';
@@ -133,10 +134,7 @@ function createSource(config: MjfConfig, environment: SourceEnvironment, bases: 
     if (closed) throw new SourceError('aborted', 'the agent is stopping');
     if (open !== undefined && sameTls(open.tls, tls)) return open.client;
     open?.client.close();
-    const made = createLinkLocalClient({
-      ...tls,
-      maxSockets: MAX_IN_FLIGHT,
-    });
+    const made = traced(createLinkLocalClient({ ...tls, maxSockets: MAX_IN_FLIGHT }), 'mjf', environment);
     open = { client: made, tls };
     return made;
   }

@@ -2,11 +2,20 @@
  * A platform is asked at several endpoints, each in its own rhythm, and one that is slow or dead must not hold up the
  * others (issue "Every channel", 4). A source made of parts: each reading asks the parts that are due and answers with what
  * came in time; what comes later is handed over by a reading of its own.
+ *
+ * No answer without a part that was heard for it: where all that were due fail, one of the others is asked too. So a
+ * platform with one dead endpoint is alive, and a dead platform is seen to be dead at once (S1.7).
  */
-import type { Answer, FeatureReading, Pointers, Reading, Side, StatedNotice } from '../lifetime/types.ts';
+import type { Answer, Pointers, Reading, StatedNotice } from '../lifetime/types.ts';
+import { type Asked, askPart, keepFollowing } from './parts-ask.ts';
+import { enterFailure, enterReport, type Ledger, openLedger, tell } from './parts-ledger.ts';
 import { type ReadContext, type ReadResult, type Source, SourceError } from './source.ts';
 
-/** What one part learnt. Names that it does not mention are left as they are, unless `others` says otherwise. */
+/**
+ * What one part learnt. Names that it does not mention are left as they are, unless `others` says otherwise. A name that
+ * several parts give is there if one of them says so (of notices the earliest, of keys that of the first part in the list),
+ * unknown if one of them cannot tell, and else gone.
+ */
 export interface PartReport {
   readonly notices?: Readonly<Record<string, Reading<StatedNotice>>>;
   readonly machine?: Readonly<Record<string, Reading<string>>>;
@@ -15,23 +24,36 @@ export interface PartReport {
   readonly derived?: Answer['derived'];
   readonly pointers?: Pointers;
   readonly hostNowMs?: number;
-  /** What becomes of notices and keys that this part gave before and does not mention now: it has looked through all there is. */
+  /**
+   * What becomes of notices and keys that this part gave before and does not mention now: it has looked through all there
+   * is. Once every part has been heard, what is held from before a restart of the agent is then absent too.
+   */
   readonly others?: 'absent' | 'negative';
+  /**
+   * Of these nobody else in this source speaks, but for the notices that other parts speak for: what the agent holds from
+   * before its restart and this report does not mention is absent (S1.6), whether the other parts are heard or not.
+   */
+  readonly whole?: readonly ('notices' | 'keys')[];
+  /** Nobody was asked for this report: it says nothing of whether the platform lives. */
+  readonly unasked?: true;
 }
 
 export interface Part {
   /** Its path or name, for faults and people: `spot/instance-action`. */
   readonly name: string;
-  /** Interval in ms; `once` = until it has answered. */
+  /**
+   * Interval in ms; `once` = until it has answered. What failed is tried again sooner. 0: at every reading, for a source that
+   * is read by a site's cron expression.
+   */
   readonly everyMs: number | 'once';
-  /** Ids of notices that are unknown while it fails; those that it has given are so anyway. */
+  /** Ids of notices that nobody can clear while it fails; for those that it has given this is so anyway. */
   readonly speaksFor?: readonly string[];
   /** @throws SourceError; must end soon after `signal` is aborted. */
   read(context: ReadContext): Promise<PartReport>;
   /**
-   * A hanging GET or the like, where the platform offers it: hands over each report as it comes (a failure as an Error)
-   * and resolves when `signal` is aborted. It bounds its own waits and paces its own repetitions. `read` is then asked only
-   * when `everyMs` passed without a report, or to confirm an absence.
+   * A hanging GET or the like, where the platform offers it: hands over each report as it comes and resolves when `signal` is
+   * aborted. It bounds its own waits and paces its own repetitions. `read` is then asked only when `everyMs` passed without
+   * a report, soon after an Error (which is no failure of the part unless `read` fails too), and to confirm an absence.
    */
   follow?(handOver: (report: PartReport | Error) => void, signal: AbortSignal): Promise<void>;
 }
@@ -40,212 +62,282 @@ export interface PartsOptions extends Pick<Source, 'name' | 'rank' | 'poll'> {
   readonly parts: readonly Part[];
   /** Longest that one part's `read` may take, ms. */
   readonly timeoutMs: number;
+  /** Of a monotonic clock. */
   readonly nowMs?: () => number;
+  readonly random?: () => number;
   close?(): void;
 }
 
 /** Parts that answer so much later than the first are handed over later: a payload may have only seconds. */
 const PATIENCE_MS = 100;
+/** The same where somebody waits for the truth of this moment before he acts (S4.2). */
+const FRESH_PATIENCE_MS = 1_000;
 /** Intervals are jittered by the driver: what is due within the jitter is due. */
 const DUE_SHARE = 0.85;
-/** What is read once is tried again so soon at first, and so late at most. */
-const FIRST_RETRY_MS = 2_000;
+/** What failed is tried again so soon at first (as the driver does), and so late at most, but never later than its interval. */
+const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
-/** What a reading needs beyond its parts' time to put the answer together. */
-const SPARE_MS = 500;
-/** A host that invents ids must not fill the memory. */
-const MAX_KNOWN_NAMES = 512;
+/** Ten thousand guests fail at the same moment. */
+const RETRY_JITTER = 0.1;
+/** In a reading that another part holds up, a part is asked again no sooner. */
+const AGAIN_MS = 1_000;
+/** A reading may take so much longer than its slowest part: then somebody else can still be heard … */
+const WITNESS_MS = 700;
+/** … and the answer be put together. */
+const SPARE_MS = 300;
 
 interface Row {
   readonly part: Part;
-  /** Everything that it ever gave. */
-  readonly known: { readonly notices: Set<string>; readonly machine: Set<string>; readonly job: Set<string> };
-  inFlight: boolean;
-  /** Monotonic; when it last ended or, by `follow`, reported. */
-  endedMs: number | undefined;
+  readonly ledger: Ledger;
+  /** `stuck`: given up, and has not ended yet. */
+  state: 'idle' | 'asked' | 'stuck';
+  /** Monotonic; when it was asked last or, by `follow`, reported. */
+  sinceMs: number;
+  followedMs: number;
+  /** Of its `read`, running. */
   failures: number;
+  /** By this factor the pause after a failure differs from the rule. */
+  jitter: number;
+  /** `follow` has failed since `read` was asked. */
+  hurried: boolean;
   done: boolean;
 }
-type Ended = { readonly row: Row; readonly report: PartReport | SourceError };
 
-/** The source. Throws what its parts threw first where none of those that were due had an answer. */
+const NEVER = Number.NEGATIVE_INFINITY;
+
+/** `read` throws what the first of its parts threw where none that could be asked has an answer. */
 export function sourceOfParts(options: PartsOptions): Source {
+  const { poll } = options;
   const nowMs = options.nowMs ?? (() => performance.now());
-  const rows = options.parts.map(
-    (part): Row => ({
+  const random = options.random ?? Math.random;
+  const rows = options.parts.map((part): Row => {
+    const ledger = openLedger(part);
+    const row = {
       part,
-      known: { notices: new Set(part.speaksFor), machine: new Set(), job: new Set() },
-      inFlight: false,
-      endedMs: undefined,
+      ledger,
+      sinceMs: NEVER,
+      followedMs: NEVER,
       failures: 0,
+      jitter: 1,
+      hurried: false,
       done: false,
-    }),
-  );
-  /** What came after its reading had gone, or by itself. */
-  let pending: Ended[] = [];
-  let handingOver = false;
+    };
+    return { ...row, state: 'idle' };
+  });
+  const ledgers = rows.map(({ ledger }) => ledger);
+  /** Of readings that go on: called when something has come. */
+  const readings = new Set<() => void>();
+  /** Of those among them that ask what is due meanwhile. */
+  const joinable = new Set<(due: Row) => void>();
+  const asking = new Set<Asked>();
   let changed: (() => void) | undefined;
+  /** The next reading was asked for from here, out of the driver's turn. */
+  let outOfTurn = false;
+  let wake: NodeJS.Timeout | undefined;
+  let closed = false;
 
-  function isDue(row: Row, fresh: boolean): boolean {
-    const { everyMs } = row.part;
-    if (row.inFlight || row.done) return false;
-    if (row.endedMs === undefined) return true;
-    const sinceMs = nowMs() - row.endedMs;
-    if (everyMs === 'once')
-      return sinceMs >= Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, row.failures - 1));
-    const fast = typeof options.poll === 'number' && everyMs <= options.poll && row.part.follow === undefined;
-    return fresh || fast || sinceMs >= everyMs * DUE_SHARE;
+  const isIdle = ({ state, done }: Row): boolean => state === 'idle' && !done;
+  const isWell = ({ failures, ledger }: Row): boolean => failures === 0 && ledger.isHeard;
+  const hasGoodNews = (): boolean => ledgers.some((ledger) => ledger.hasGoodNews);
+  const retryMs = (failures: number): number =>
+    Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, Math.max(0, failures - 1)));
+
+  function pauseMs({ part: { everyMs }, failures, hurried, jitter }: Row): number {
+    if (failures === 0 && !hurried) return everyMs === 'once' ? Number.POSITIVE_INFINITY : everyMs;
+    const pause = retryMs(failures) * jitter;
+    return everyMs === 'once' || everyMs === 0 ? pause : Math.min(everyMs, pause);
   }
 
-  function note(row: Row, report: PartReport | SourceError): Ended {
-    row.endedMs = nowMs();
-    row.failures = report instanceof SourceError ? row.failures + 1 : 0;
-    if (!(report instanceof SourceError) && row.part.everyMs === 'once') row.done = true;
-    return { row, report };
+  /** `inTurn`: the driver has counted the interval of the fastest parts. */
+  function isDue(row: Row, fresh: boolean, inTurn: boolean): boolean {
+    if (!isIdle(row)) return false;
+    const { everyMs, follow: pushes } = row.part;
+    if (row.sinceMs === NEVER || everyMs === 0 || (fresh && everyMs !== 'once')) return true;
+    if (inTurn && typeof poll === 'number' && Number(everyMs) <= poll && pushes === undefined) return true;
+    return nowMs() - row.sinceMs >= pauseMs(row) * DUE_SHARE;
   }
 
-  async function ask(row: Row, context: ReadContext): Promise<Ended> {
-    row.inFlight = true;
-    // Its own bound: the reading may have gone, and with it the driver's signal.
-    const bound = AbortSignal.any([context.signal, AbortSignal.timeout(options.timeoutMs)]);
-    try {
-      return note(row, await row.part.read({ ...context, signal: bound }));
-    } catch (error) {
-      return note(row, asSourceError(error, row.part));
-    } finally {
-      row.inFlight = false;
+  async function ask(row: Row, context: ReadContext): Promise<void> {
+    row.state = 'asked';
+    row.sinceMs = nowMs();
+    row.hurried = false;
+    const begunMs = row.sinceMs;
+    const asked = askPart(row.part, context, options.timeoutMs);
+    asking.add(asked);
+    const answer = await asked.answer;
+    asking.delete(asked);
+    const stuck = asked.stuck();
+    row.state = stuck === undefined ? 'idle' : 'stuck';
+    void stuck?.then(() => {
+      row.state = 'idle';
+    });
+    // What `follow` brought meanwhile is newer.
+    if (answer instanceof SourceError || row.followedMs <= begunMs) note(row, answer);
+    arrived();
+  }
+
+  function note(row: Row, report: PartReport | SourceError): void {
+    if (closed) return;
+    if (report instanceof SourceError) {
+      row.failures += 1;
+      row.jitter = 1 - RETRY_JITTER + 2 * RETRY_JITTER * random();
+      enterFailure(row.ledger, report);
+      return;
     }
+    if (report.unasked !== true) row.failures = 0;
+    row.done = row.part.everyMs === 'once' && report.unasked !== true;
+    enterReport(row.ledger, report, nowMs());
+  }
+
+  /** Failures wait for a reading: one is soon, since what failed is tried again. */
+  function arrived(): void {
+    for (const look of readings) look();
+    if (readings.size === 0 && hasGoodNews()) changed?.();
+    armWake();
+  }
+
+  function follow(row: Row, signal: AbortSignal): void {
+    const handOver = (report: PartReport | Error): void => {
+      if (signal.aborted || closed) return;
+      row.hurried = report instanceof Error;
+      if (!(report instanceof Error)) {
+        row.sinceMs = nowMs();
+        row.followedMs = row.sinceMs;
+        note(row, report);
+      }
+      arrived();
+    };
+    void keepFollowing(row.part, handOver, signal, retryMs);
   }
 
   async function read(context: ReadContext): Promise<ReadResult> {
-    const only = handingOver;
-    handingOver = false;
-    const due = only ? [] : rows.filter((row) => isDue(row, context.fresh));
-    const ended = await inTime(
-      due.map((row) => ask(row, context)),
-      (late) => handOver(late),
-    );
-    const all = [...pending, ...ended];
-    pending = [];
-    const bad = all.map(({ report }) => report).find((report) => report instanceof SourceError);
-    if (bad !== undefined && all.every(({ report }) => report instanceof SourceError)) throw bad;
-    // Nothing was due, and nobody is heard of: what is on its way will speak for itself.
-    if (all.length === 0 && rows.every(({ endedMs }) => endedMs === undefined))
+    const { fresh, signal } = context;
+    const inTurn = !outOfTurn;
+    outOfTurn = false;
+    const asked = new Set<Row>();
+    const put = (row: Row): void => {
+      asked.add(row);
+      void ask(row, context);
+    };
+    const putWitness = (): void => {
+      const others = rows.filter((row) => isIdle(row) && isWell(row) && !asked.has(row));
+      const [witness] = others.sort((a, b) => Number(a.part.everyMs) - Number(b.part.everyMs));
+      if (witness !== undefined) put(witness);
+    };
+    const endMs = performance.now() + options.timeoutMs + WITNESS_MS;
+    for (const row of rows) if (isDue(row, fresh, inTurn)) put(row);
+    if (!hasGoodNews() && [...asked].every(({ failures }) => failures > 0)) {
+      if (asked.size === 0) for (const row of rows) if (row.state === 'asked') asked.add(row);
+      putWitness();
+    }
+    await settle(asked, put, context, endMs);
+    if (!hasGoodNews()) {
+      putWitness();
+      await settle(asked, put, context, endMs);
+    }
+    // Nothing counts as told before it is certain that it will be heard.
+    if (signal.aborted || closed) throw new SourceError('timeout', 'the reading was given up');
+    const failing = [...asked, ...rows].find(({ ledger }) => ledger.fault !== undefined);
+    if (!hasGoodNews() && failing?.ledger.fault !== undefined) throw failing.ledger.fault;
+    if (!hasGoodNews() && [...asked].some(({ state }) => state !== 'idle'))
       throw new SourceError('timeout', 'no endpoint has answered yet');
-    return { outcome: 'answer', answer: answerOf(all, options.name) };
+    const repeat = new Set(fresh ? rows.filter(({ done }) => done).map(({ ledger }) => ledger) : []);
+    return { outcome: 'answer', answer: tell(ledgers, { channel: options.name, nowMs: nowMs(), repeat }) };
   }
 
-  /** A failure waits for the next reading: by itself it would make the whole source look dead. */
-  function handOver(late: Ended): void {
-    pending = [...pending.filter(({ row }) => row !== late.row || !(late.report instanceof SourceError)), late];
-    if (late.report instanceof SourceError) return;
-    handingOver = true;
-    changed?.();
+  /** Until all that were asked have ended, or patience is over with those that lag behind good news. */
+  function settle(
+    asked: Set<Row>,
+    put: (row: Row) => void,
+    { fresh, patient, signal }: ReadContext,
+    endMs: number,
+  ): Promise<void> {
+    return new Promise((resolve) => {
+      let patience: NodeJS.Timeout | undefined;
+      const leave = (): void => {
+        readings.delete(look);
+        joinable.delete(put);
+        clearTimeout(patience);
+        clearTimeout(bound);
+        signal.removeEventListener('abort', leave);
+        armWake();
+        resolve();
+      };
+      const look = (): void => {
+        if (closed || signal.aborted || [...asked].every(({ state }) => state !== 'asked')) leave();
+        else if (patience === undefined && patient !== true && hasGoodNews()) {
+          patience = setTimeout(leave, fresh ? FRESH_PATIENCE_MS : PATIENCE_MS);
+          patience.unref();
+        }
+      };
+      const bound = setTimeout(leave, Math.max(0, endMs - performance.now()));
+      bound.unref();
+      signal.addEventListener('abort', leave, { once: true });
+      readings.add(look);
+      // Who waits for everything wants to hear of everything once.
+      if (patient !== true && typeof poll === 'number') joinable.add(put);
+      look();
+      armWake();
+    });
+  }
+
+  /** When something is to be done of which the driver does not know. */
+  function wakeAtMs(row: Row): number {
+    const { part, sinceMs, failures, hurried, ledger, jitter } = row;
+    if (!isIdle(row)) return Number.POSITIVE_INFINITY;
+    // Another part holds the reading up: this one is not to suffer for it.
+    if (joinable.size > 0) return sinceMs + Math.max(AGAIN_MS, pauseMs(row));
+    if (readings.size > 0 || changed === undefined || (failures === 0 && !hurried)) return Number.POSITIVE_INFINITY;
+    const isOwn = hurried || part.everyMs === 'once';
+    if (typeof poll === 'number')
+      return isOwn || Number(part.everyMs) > poll ? sinceMs + pauseMs(row) : Number.POSITIVE_INFINITY;
+    // By a cron expression a site says when it may be asked; only the first answer is not waited for so long.
+    return isOwn || !ledger.isHeard ? sinceMs + retryMs(failures) * jitter : Number.POSITIVE_INFINITY;
+  }
+
+  function armWake(): void {
+    clearTimeout(wake);
+    if (closed) return;
+    const dueMs = Math.min(...rows.map(wakeAtMs));
+    if (dueMs === Number.POSITIVE_INFINITY) return;
+    wake = setTimeout(onWake, Math.min(LAST_RETRY_MS, Math.max(0, Math.ceil(dueMs - nowMs()))));
+    wake.unref();
+  }
+
+  function onWake(): void {
+    const due = rows.filter((row) => wakeAtMs(row) <= nowMs());
+    const [put] = joinable;
+    for (const row of due) put?.(row);
+    // The reading that is asked for here sets the next alarm.
+    if (put === undefined && due.length > 0) changed?.();
+    else armWake();
   }
 
   return {
     name: options.name,
     rank: options.rank,
-    poll: options.poll,
-    timeoutMs: options.timeoutMs + SPARE_MS,
+    poll,
+    timeoutMs: options.timeoutMs + WITNESS_MS + SPARE_MS,
     read,
     watch(notify, signal) {
-      changed = notify;
-      for (const row of rows) {
-        const { part } = row;
-        part
-          .follow?.((report) => {
-            if (!signal.aborted) handOver(note(row, report instanceof Error ? asSourceError(report, part) : report));
-          }, signal)
-          .catch((error: unknown) => handOver(note(row, asSourceError(error, part))));
-      }
+      changed = () => {
+        if (signal.aborted || closed) return;
+        outOfTurn = true;
+        notify(false);
+      };
+      for (const row of rows) if (row.part.follow !== undefined) follow(row, signal);
     },
-    close: () => options.close?.(),
+    nextPollMs() {
+      if (typeof poll !== 'number') return undefined;
+      const dues = rows.filter(isIdle).map((row) => row.sinceMs + pauseMs(row) - nowMs());
+      return Math.max(0, Math.min(poll, ...dues));
+    },
+    close() {
+      closed = true;
+      clearTimeout(wake);
+      for (const asked of asking) asked.cancel();
+      for (const look of readings) look();
+      options.close?.();
+    },
   };
-}
-
-/** Those that end before the patience with the others is over; each of the others goes to `onLate` when it ends. */
-function inTime(asked: readonly Promise<Ended>[], onLate: (late: Ended) => void): Promise<readonly Ended[]> {
-  return new Promise((resolve) => {
-    const ended: Ended[] = [];
-    let gone = false;
-    let timer: NodeJS.Timeout | undefined;
-    const leave = (): void => {
-      gone = true;
-      clearTimeout(timer);
-      resolve(ended);
-    };
-    if (asked.length === 0) leave();
-    for (const each of asked) {
-      void each.then((one) => {
-        if (gone) return onLate(one);
-        ended.push(one);
-        if (ended.length === asked.length) leave();
-        // Patience begins with the first that has something to say.
-        else if (!(one.report instanceof SourceError)) timer ??= setTimeout(leave, PATIENCE_MS);
-      });
-    }
-  });
-}
-
-function answerOf(all: readonly Ended[], channel: string): Answer {
-  const notices = new Map<string, Reading<StatedNotice>>();
-  const sides = { machine: new Map<string, Reading<string>>(), job: new Map<string, Reading<string>>() };
-  const derived = { machine: new Map<string, Reading<string>>(), job: new Map<string, Reading<string>>() };
-  const pointers: { -readonly [K in keyof Pointers]: Pointers[K] } = {};
-  let hostNowMs: number | undefined;
-  for (const { row, report } of all) {
-    if (report instanceof SourceError) {
-      const unknown = { is: 'unknown', error: report.code } as const;
-      // Under the part's own name too, so that a failure is seen where it has given nothing yet.
-      for (const id of [`@${row.part.name}`, ...row.known.notices]) if (!notices.has(id)) notices.set(id, unknown);
-      for (const side of ['machine', 'job'] as const)
-        for (const key of row.known[side]) if (!sides[side].has(key)) sides[side].set(key, unknown);
-      continue;
-    }
-    // The failure is over, if there was one: what was marked under the part's name is not there any more.
-    notices.set(`@${row.part.name}`, { is: 'negative' });
-    enter(notices, row.known.notices, report.notices, report.others);
-    for (const side of ['machine', 'job'] as const) {
-      enter(sides[side], row.known[side], report[side], report.others);
-      for (const [key, reading] of Object.entries(report.derived?.[side] ?? {})) derived[side].set(key, reading);
-    }
-    Object.assign(pointers, report.pointers);
-    hostNowMs = report.hostNowMs ?? hostNowMs;
-  }
-  const feature = (side: Side): FeatureReading => ({
-    channel,
-    complete: false,
-    keys: Object.fromEntries(sides[side]),
-  });
-  return {
-    ...(hostNowMs === undefined ? {} : { hostNowMs }),
-    ...(sides.machine.size === 0 ? {} : { machine: feature('machine') }),
-    ...(sides.job.size === 0 ? {} : { job: feature('job') }),
-    ...(notices.size === 0 ? {} : { notices: { complete: false, byId: Object.fromEntries(notices) } }),
-    ...(derived.machine.size + derived.job.size === 0
-      ? {}
-      : { derived: { machine: Object.fromEntries(derived.machine), job: Object.fromEntries(derived.job) } }),
-    ...(Object.keys(pointers).length === 0 ? {} : { pointers }),
-  };
-}
-
-function enter<T>(
-  into: Map<string, Reading<T>>,
-  known: Set<string>,
-  given: Readonly<Record<string, Reading<T>>> = {},
-  others: PartReport['others'],
-): void {
-  if (others !== undefined) for (const name of known) into.set(name, { is: others });
-  for (const [name, reading] of Object.entries(given)) {
-    into.set(name, reading);
-    if (known.size < MAX_KNOWN_NAMES) known.add(name);
-  }
-}
-
-function asSourceError(error: unknown, { name }: Part): SourceError {
-  if (error instanceof SourceError) return error;
-  if (error instanceof Error && (error.name === 'AbortError' || error.name === 'TimeoutError'))
-    return new SourceError('timeout', `${name}: no answer in time`);
-  return new SourceError('internal', `${name}: ${error instanceof Error ? error.message : String(error)}`);
 }

@@ -30,6 +30,8 @@ export interface ReadContext {
   readonly signal: AbortSignal;
   /** The heart waits for a confirmation: do not answer from a cache (S1.6, "ask again each second"). */
   readonly fresh: boolean;
+  /** Nobody acts on this answer, and there is no next one: everything in it, however long that takes (`probe`). */
+  readonly patient?: boolean;
 }
 
 export interface Source {
@@ -41,10 +43,10 @@ export interface Source {
   readonly timeoutMs: number;
   read(context: ReadContext): Promise<ReadResult>;
   /**
-   * Push, where the channel offers it: call `changed` whenever something may have changed; the driver then reads at once.
-   * The poll goes on all the same. Must end when `signal` is aborted.
+   * Push, where the channel offers it: call `changed` whenever something may have changed; the driver then reads at once,
+   * `fresh` unless told otherwise. The poll goes on all the same. Must end when `signal` is aborted.
    */
-  watch?(changed: () => void, signal: AbortSignal): void;
+  watch?(changed: (fresh?: boolean) => void, signal: AbortSignal): void;
   /** When the next poll is worth while, if the channel says so (HTTP max-age); ms from now. Asked after each read. */
   nextPollMs?(): number | undefined;
   /** Releases what is held (keep-alive sockets, helper processes). Must not block. */

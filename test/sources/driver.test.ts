@@ -272,9 +272,21 @@ describe('driver', () => {
   });
 
   it('a slow interval is not slowed further by failures', async () => {
-    const { reads } = drive({ poll: 30_000, respond: () => Promise.reject(new SourceError('refused', 'no')) });
+    const { reads } = drive({
+      poll: 30_000,
+      respond: (_, read) => (read === 1 ? ANSWER : Promise.reject(new SourceError('refused', 'no'))),
+    });
     await pass(600_000, 30_000);
     assert.equal(reads.length, 21);
+  });
+
+  it('until its first answer a source of a slow interval is asked again after 1, 2, 4 … s, as the network may be late', async () => {
+    const { reads } = drive({
+      poll: 30_000,
+      respond: (_, read) => (read > 4 ? ANSWER : Promise.reject(new SourceError('network', 'no'))),
+    });
+    await pass(80_000);
+    assert.deepEqual(reads.map(at), [0, 1000, 3000, 7000, 15_000, 45_000, 75_000]);
   });
 
   it('one failure among successes does not count towards slowing down', async () => {

@@ -38,6 +38,8 @@ export interface AgentOptions extends HostValues {
   readonly listen?: string;
   /** Runs it under this user and group; everything it writes to is theirs then. */
   readonly uid?: number;
+  /** A command that runs it somewhere else (`nsenter …`) and becomes it: the process stays the same. */
+  readonly within?: readonly string[];
   /** Only that it runs is awaited, neither its listeners nor its sources. */
   readonly unready?: boolean;
 }
@@ -108,7 +110,8 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
 
   function spawnAgent(): { readonly child: ChildProcess; readonly ended: Promise<Ended>; isOver(): boolean } {
     let over = false;
-    const child = spawn(process.execPath, [program, 'run', ...places, ...channels], {
+    const [command = '', ...args] = [...(options.within ?? []), process.execPath, program, 'run', ...places, ...channels];
+    const child = spawn(command, args, {
       cwd: '/',
       env: { PATH: process.env['PATH'], ...env },
       stdio: ['ignore', 'pipe', 'pipe'],

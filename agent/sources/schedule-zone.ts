@@ -1,0 +1,68 @@
+/** Times of the calendar in a time zone, and the instants that they are. Loads Intl only when asked. */
+
+const DAY_MS = 86_400_000;
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+/** Whether this is a name of the IANA time zone database that this runtime knows. Offsets (`+01:00`) are none. */
+export function isTimeZone(name: string): boolean {
+  try {
+    return /^[A-Za-z]/.test(name) && formatOf(name) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** How far the zone's clocks are ahead of UTC at an instant, ms. @throws RangeError for an unknown zone. */
+export function zoneOffsetMs(unixMs: number, timezone: string): number {
+  const wholeMs = Math.floor(unixMs / 1000) * 1000;
+  const parts = new Map(
+    formatOf(timezone)
+      .formatToParts(wholeMs)
+      .map(({ type, value }) => [type, Number(value)]),
+  );
+  const part = (type: Intl.DateTimeFormatPartTypes): number => parts.get(type) ?? 0;
+  const civil = Date.UTC(part('year'), part('month') - 1, part('day'), part('hour'), part('minute'), part('second'));
+  return civil - wholeMs;
+}
+
+/**
+ * The instants of times of one day. `dayMs` is the day's midnight as if it were UTC; `times` are ms after it. A time that
+ * the clocks skip counts as if they had not been put forward yet; of one that comes twice it is the first, or both where
+ * `twice` (what is meant for every hour comes in every hour).
+ */
+export function civilToUnixMs(
+  dayMs: number,
+  times: readonly number[],
+  timezone: string,
+  twice: boolean,
+): readonly number[] {
+  const before = zoneOffsetMs(dayMs - DAY_MS, timezone);
+  const after = zoneOffsetMs(dayMs + 2 * DAY_MS, timezone);
+  if (before === after) return times.map((time) => dayMs + time - before);
+  return times.flatMap((time) => {
+    const civil = dayMs + time;
+    const real = [civil - before, civil - after].filter((ms) => ms + zoneOffsetMs(ms, timezone) === civil);
+    if (real.length === 0) return [civil - before];
+    return twice ? real : [Math.min(...real)];
+  });
+}
+
+function formatOf(timezone: string): Intl.DateTimeFormat {
+  const known = formats.get(timezone);
+  if (known !== undefined) return known;
+  const made = new Intl.DateTimeFormat('en-US', {
+    timeZone: timezone,
+    calendar: 'gregory',
+    numberingSystem: 'latn',
+    hourCycle: 'h23',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+    second: 'numeric',
+  });
+  formats.set(timezone, made);
+  return made;
+}
