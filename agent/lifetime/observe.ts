@@ -2,16 +2,17 @@
 import { SHUTDOWN_KEYS, translate } from './features.ts';
 import { applyReading, type Held, isLive, type KnownNotice, own, pruneGone } from './held.ts';
 import { mapValues, type SourceRecord } from './state.ts';
-import type {
-  Answer,
-  Effect,
-  FeatureReading,
-  Instant,
-  Observation,
-  Reading,
-  Side,
-  SourceRank,
-  StatedNotice,
+import {
+  type Answer,
+  type Effect,
+  type FeatureReading,
+  type Instant,
+  type Observation,
+  POINTER_NAMES,
+  type Reading,
+  type Side,
+  type SourceRank,
+  type StatedNotice,
 } from './types.ts';
 
 /** S4.3: a difference below this is jitter and latency. */
@@ -37,8 +38,14 @@ export function observe(
   readonly confirming: boolean;
   readonly good: boolean;
 } {
-  if (observation.outcome !== 'answer') return unanswered(record, observation, now);
-  const { answer } = observation;
+  if (observation.outcome === 'answer') return answered(record, observation.answer, now);
+  if (observation.outcome === 'no_channel' || observation.partial === undefined)
+    return unanswered(record, observation, now);
+  return answered(record, observation.partial, now, observation.error);
+}
+
+/** `failure`: what matters most in this channel failed; what else was heard counts, but makes it neither fresh nor well. */
+function answered(record: SourceRecord, answer: Answer, now: Instant, failure?: string): ReturnType<typeof observe> {
   const faults: Record<string, string> = {};
   const keys = { ...record.keys };
   const channels = { ...record.channels };
@@ -60,11 +67,12 @@ export function observe(
     told.push(read.told);
   }
   const { notices, told: toldNotices } = readNotices(record, answer, now, faults);
+  const derived = readDerived(record, answer, now);
   if (answer.notices !== undefined) told.push(toldNotices);
   // S1.6, "good": an answer of which nothing could be taken keeps a source neither fresh nor confirmed.
-  const good = told.length === 0 || told.includes(true);
+  const good = failure === undefined && (told.length === 0 || told.includes(true));
   const state = good ? 'ok' : 'failed';
-  const error = good ? null : (Object.values(faults)[0] ?? null);
+  const error = good ? null : (failure ?? Object.values(faults)[0] ?? null);
   // Restored in this boot and well as before: a restart of the agent is no news, and the document is what it was.
   const resumed = good && record.state === 'failed' && record.error === null && record.confirmed;
   const next: SourceRecord = {
@@ -76,15 +84,14 @@ export function observe(
     confirmed: record.confirmed || good,
     channels,
     keys,
-    derived: readDerived(record, answer, now),
-    pointers: readPointers(record, answer),
+    derived,
+    ...readPointers(record, answer),
     notices,
     faults: sameFlat(record.faults, faults) ? record.faults : faults,
     clock: readClock(record, answer, now),
   };
-  const confirming = [...Object.values(keys.machine), ...Object.values(keys.job), ...Object.values(notices)].some(
-    (held) => held.misses !== null,
-  );
+  const held = [keys.machine, keys.job, derived.machine, derived.job, notices].flatMap((each) => Object.values(each));
+  const confirming = held.some(({ misses }) => misses !== null);
   return { record: keep(record, next), effects: faultLogs(record, next), confirming, good };
 }
 
@@ -262,11 +269,23 @@ function readDerived(record: SourceRecord, { derived }: Answer, now: Instant): S
   return next;
 }
 
-/** mjf.md, "Locations": the metadata keys count as they were first read; after a reboot, as they are read again. */
-function readPointers(record: SourceRecord, { pointers }: Answer): SourceRecord['pointers'] {
-  if (pointers === undefined) return record.pointers;
-  const next = record.confirmed ? { ...pointers, ...record.pointers } : { ...record.pointers, ...pointers };
-  return sameFlat(record.pointers, next) ? record.pointers : next;
+/**
+ * mjf.md, "Locations": the metadata keys count as they were first read; after a reboot, as they are read again. Each for
+ * itself: they may come one by one, and long after the source's first answer.
+ */
+function readPointers(
+  record: SourceRecord,
+  { pointers = {} }: Answer,
+): Pick<SourceRecord, 'pointers' | 'pointersBefore'> {
+  const { pointers: known, pointersBefore: before } = record;
+  const heard = POINTER_NAMES.filter((name) => pointers[name] !== undefined);
+  const taken = heard.filter((name) => known[name] === undefined || before.includes(name));
+  if (taken.length === 0) return { pointers: known, pointersBefore: before };
+  const next = { ...known, ...Object.fromEntries(taken.map((name) => [name, pointers[name]])) };
+  return {
+    pointers: sameFlat(known, next) ? known : next,
+    pointersBefore: before.filter((name) => !taken.includes(name)),
+  };
 }
 
 function withTime(held: Held<KnownNotice>): Held<KnownNotice> {
@@ -350,6 +369,7 @@ function keep(before: SourceRecord, after: SourceRecord): SourceRecord {
     sameFlat(before.derived.machine, after.derived.machine) &&
     sameFlat(before.derived.job, after.derived.job) &&
     before.pointers === after.pointers &&
+    before.pointersBefore.length === after.pointersBefore.length &&
     sameFlat(before.notices, after.notices) &&
     sameFlat(before.faults, after.faults) &&
     before.clock === after.clock;

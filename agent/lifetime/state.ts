@@ -1,15 +1,17 @@
 /** The whole memory of the heart: plain data, so that it can be written down part by part and read back exactly. */
 import type { Held, KnownNotice } from './held.ts';
-import type {
-  EscalationStep,
-  Instant,
-  PayloadSpec,
-  Pointers,
-  Policy,
-  Side,
-  SourceInfo,
-  StepRef,
-  StepResultReport,
+import {
+  type EscalationStep,
+  type Instant,
+  type PayloadSpec,
+  POINTER_NAMES,
+  type PointerName,
+  type Pointers,
+  type Policy,
+  type Side,
+  type SourceInfo,
+  type StepRef,
+  type StepResultReport,
 } from './types.ts';
 
 export interface SourceRecord {
@@ -28,6 +30,8 @@ export interface SourceRecord {
   readonly derived: Readonly<Record<Side, Readonly<Record<string, Held<string>>>>>;
   /** Read once per life of the machine (mjf.md, "Locations"): what was heard first in a boot stays. */
   readonly pointers: Pointers;
+  /** Those of another boot, which count until they are heard again. */
+  readonly pointersBefore: readonly PointerName[];
   readonly notices: Readonly<Record<string, Held<KnownNotice>>>;
   /** `machine/shutdowntime` → code of what is wrong with it now. */
   readonly faults: Readonly<Record<string, string>>;
@@ -128,6 +132,7 @@ export function newSource(info: SourceInfo, now: Instant): SourceRecord {
     keys: { machine: {}, job: {} },
     derived: { machine: {}, job: {} },
     pointers: {},
+    pointersBefore: [],
     notices: {},
     faults: {},
     clock: null,
@@ -226,6 +231,7 @@ const withAllFields = (record: SourceRecord): SourceRecord => ({
   ...record,
   derived: record.derived ?? { machine: {}, job: {} },
   pointers: record.pointers ?? {},
+  pointersBefore: record.pointersBefore ?? [],
 });
 
 /** Not ok before it has answered again. Without an error, so that its first answer goes on where it was. */
@@ -242,6 +248,7 @@ function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
     // Device numbers mean nothing across boots: the first channel seen now is the one to compare with.
     channels: {},
     clock: null,
+    pointersBefore: POINTER_NAMES.filter((name) => record.pointers[name] !== undefined),
     keys: { machine: mapValues(record.keys.machine, forget), job: mapValues(record.keys.job, forget) },
     derived: { machine: mapValues(record.derived.machine, forget), job: mapValues(record.derived.job, forget) },
     notices: mapValues(record.notices, (held) => dismissReboot(anyTime(forget(held)), bootWallMs)),

@@ -107,8 +107,17 @@ export interface Answer {
 /** What one source said, once. */
 export type Observation =
   | { readonly source: string; readonly outcome: 'answer'; readonly answer: Answer }
-  /** Asked and not answered properly. `error` is a stable short code (`http_500`, `timeout`, `hung`), `detail` is for people. */
-  | { readonly source: string; readonly outcome: 'failed'; readonly error: string; readonly detail: string }
+  /**
+   * Asked and not answered properly. `error` is a stable short code (`http_500`, `timeout`, `hung`), `detail` is for people.
+   * `partial`: what was learnt all the same; it is taken, but the source is neither fresh nor well.
+   */
+  | {
+      readonly source: string;
+      readonly outcome: 'failed';
+      readonly error: string;
+      readonly detail: string;
+      readonly partial?: Answer;
+    }
   /** The channel does not exist on this machine: no failure as long as it never did. */
   | { readonly source: string; readonly outcome: 'no_channel'; readonly detail: string };
 

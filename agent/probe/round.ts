@@ -39,7 +39,11 @@ async function readChoice(choice: Choice, options: RoundOptions): Promise<readon
   const asked: TraceEntry[] = [];
   let sources: readonly Source[];
   try {
-    const environment = { ...options.environment, trace: (entry: TraceEntry) => void asked.push(entry) };
+    const environment = {
+      ...options.environment,
+      leavesNothing: true,
+      trace: (entry: TraceEntry) => void asked.push(entry),
+    };
     sources = createOf(definition, options.config, environment);
   } catch (error) {
     return [unmade(choice, error, options.clock)];

@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { isLocalType, type MountTable, mountAt, mountTableReader, safeResolve } from './directory/mounts.ts';
 import { COPY_TIMEOUT_MS, createCopier } from './drive-copy.ts';
@@ -116,10 +117,23 @@ export function createDrive(options: DriveOptions, environment: SourceEnvironmen
       throw new SourceError('drive_unreadable', `${file} is neither mounted nor copied, and only root could do so`);
     if (performance.now() - copiedMs < COPY_AGAIN_AFTER_MS)
       throw new SourceError('drive_unreadable', `${file} was copied a moment ago`);
+    if (environment.leavesNothing === true) return fromOwnCopy(file, signal);
     fs.mkdirSync(path.dirname(dropDir), { recursive: true, mode: 0o755 });
     await copy({ label, device: file, target: dropDir }, signal);
     copiedMs = performance.now();
     return fromDropDir();
+  }
+
+  /** Read and thrown away. */
+  async function fromOwnCopy(file: string, signal: AbortSignal): Promise<DriveContent> {
+    const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-agent-drive-'));
+    try {
+      const target = path.join(dir, label);
+      await copy({ label, device: file, target }, signal);
+      return contentOf(file, readDriveFiles(target, label, { table: mounts(), owners: [uid] }));
+    } finally {
+      fs.rmSync(dir, { recursive: true, force: true });
+    }
   }
 
   function waysFor(fresh: boolean, signal: AbortSignal): readonly Way[] {

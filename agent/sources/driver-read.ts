@@ -1,7 +1,7 @@
 /** The readings of one source: one at a time, each bounded, also where the source ignores that its time is over. */
 import type { Clock } from '../clock.ts';
-import type { Observation } from '../lifetime/types.ts';
-import { type Source, SourceError } from './source.ts';
+import type { Answer, Observation } from '../lifetime/types.ts';
+import { type ReadResult, type Source, SourceError } from './source.ts';
 import { startTimer, type Timer } from './timer.ts';
 
 export interface EndedRead {
@@ -113,23 +113,33 @@ async function readOnce(
 ): Promise<Omit<EndedRead, 'startedMono' | 'endedMono'>> {
   try {
     const result = await source.read({ signal, fresh });
-    return { observation: { source: source.name, ...result }, stack: undefined };
+    return { observation: observationOf(source, result), stack: undefined };
   } catch (error) {
     if (signal.aborted) return { observation: late(source), stack: undefined };
-    if (error instanceof SourceError)
-      return { observation: failed(source, error.code, error.message), stack: undefined };
+    if (error instanceof SourceError) return { observation: failed(source, error), stack: undefined };
     const detail = error instanceof Error ? error.message : String(error);
     const stack = error instanceof Error ? error.stack : undefined;
-    return { observation: failed(source, 'internal', detail), stack: stack ?? detail };
+    return { observation: failed(source, { code: 'internal', message: detail }), stack: stack ?? detail };
   }
 }
 
-const failed = (source: Source, error: string, detail: string): Observation => ({
+function observationOf(source: Source, result: ReadResult): Observation {
+  if (result.outcome === 'no_channel') return { source: source.name, ...result };
+  const { answer, failure } = result;
+  return failure === undefined ? { source: source.name, outcome: 'answer', answer } : failed(source, failure, answer);
+}
+
+const failed = (
+  source: Source,
+  { code, message }: Pick<SourceError, 'code' | 'message'>,
+  partial?: Answer,
+): Observation => ({
   source: source.name,
   outcome: 'failed',
-  error,
-  detail,
+  error: code,
+  detail: message,
+  ...(partial && { partial }),
 });
 
 const late = (source: Source): Observation =>
-  failed(source, 'timeout', `no answer in ${Math.round(source.timeoutMs)} ms`);
+  failed(source, { code: 'timeout', message: `no answer in ${Math.round(source.timeoutMs)} ms` });

@@ -148,6 +148,7 @@ function createSource(config: LogindConfig, environment: SourceEnvironment): Sou
       return noChannel('no systemd-logind on the system bus');
     } catch (error) {
       // Whatever state it is in: a new connection is a known one.
+      if (session === mine) session = undefined;
       void mine.then((current) => current.close()).catch(() => undefined);
       if (picture.owesAnnouncement()) return answer();
       if (error instanceof SourceError && error.code === 'dbus_no_socket') return noChannel(error.message);

@@ -10,8 +10,13 @@ import type { PartReport } from './parts.ts';
 import type { SiteKeys } from './site-keys.ts';
 import { SourceError } from './source.ts';
 
-/** What the drive says of the documents that are not `served`; undefined where there is no drive. Looked at until it was read. */
-export type ReadConfigDrive = (signal: AbortSignal, served: ReadonlySet<string>) => Promise<PartReport | undefined>;
+/**
+ * What the drive says of the documents that are not `served` by then; undefined where there is no drive. It is looked at until
+ * it was read.
+ */
+export type ReadConfigDrive = (
+  signal: AbortSignal,
+) => Promise<((served: ReadonlySet<string>) => PartReport) | undefined>;
 
 interface Documents {
   /** By name, weakest first. */
@@ -22,14 +27,19 @@ interface Documents {
 /** @throws (what it gives) SourceError where no document can be used */
 export function createConfigDrive(drive: Drive, log: Logger): ReadConfigDrive {
   let documents: Documents | undefined;
-  return async (signal, served) => {
+  return async (signal) => {
+    const isNew = documents === undefined;
     if (documents === undefined) {
       const content = await drive.read(signal);
       if (content === undefined) return undefined;
       documents = documentsOf(content, log);
     }
-    // Where there is a service, only the service tells whether the platform lives.
-    return { ...reportOf(documents, served), ...(served.size > 0 && { unasked: true }) };
+    const known = documents;
+    return (served) => ({
+      ...reportOf(known, served),
+      // Where there is a service, only the service tells whether the platform lives.
+      ...(!isNew && served.size > 0 && { unasked: true }),
+    });
   };
 }
 

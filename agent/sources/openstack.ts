@@ -112,25 +112,32 @@ function createSource(config: OpenstackConfig, environment: SourceEnvironment): 
     const last = vendorAsked.get(name);
     // It may be made anew by other services of the site for each question: asked for often only where that is worth it.
     if (!fresh && last?.hasKeys === false && performance.now() - last.atMs < slowMs) return { unasked: true };
-    const { text, hostNowMs } = await tree.beside(name, signal);
+    const { is, text, hostNowMs } = await tree.beside(name, signal);
+    // Nova says 404 for everything of a machine that it has lost for a moment: that clears nothing.
+    if (is === 'absent' && (served.has(name) || service.isFailing(META_DATA)))
+      throw new SourceError('http_404', `${name} is not there any more`);
     const keys = readVendorData(text, name);
     const hasKeys = [keys.machine, keys.job, keys.pointers].some((each) => Object.keys(each).length > 0);
     vendorAsked.set(name, { atMs: performance.now(), hasKeys });
-    served.add(name);
+    if (is === 'text') served.add(name);
     return { ...keys, others: 'absent', ...(hostNowMs === undefined ? {} : { hostNowMs }) };
   }
 
-  const driveReport = service.watchDrive((signal) => readDrive(signal, served));
+  const driveReport = service.watchDrive((signal) => readDrive(signal));
   const everyMs = typeof poll === 'number' ? poll : 0;
   const asked = (name: string, read: (context: ReadContext) => Promise<PartReport>): Part => ({
     name,
     everyMs,
-    read: (context) => service.guarded(() => read(context), context),
+    read: (context) => service.guarded(name, () => read(context), context),
   });
   const drivePart: Part = {
     name: 'config drive',
     everyMs,
-    read: async ({ signal }) => (await driveReport(signal)) ?? { unasked: true },
+    async read({ signal }) {
+      const report = await driveReport(signal);
+      await service.settled();
+      return report?.(served) ?? { unasked: true };
+    },
   };
   return sourceOfParts({
     name: 'openstack',

@@ -180,11 +180,12 @@ function together<T>(
     bookOf(ledger) === (ledger.notices as unknown) ? (ledger.part.speaksFor ?? []) : [];
   const names = new Set<string>();
   for (const ledger of ledgers) {
-    const changed = ledger.fault?.code !== ledger.toldFault;
-    // Of what no part has ever spoken, there is nothing to be unsure of.
-    if (changed) for (const name of fixed(ledger)) if (ledgers.some((each) => bookOf(each).has(name))) names.add(name);
+    const isChanged = ledger.fault?.code !== ledger.toldFault;
+    // Of what no part has ever spoken there is nothing to be unsure of.
+    if (isChanged)
+      for (const name of fixed(ledger)) if (ledgers.some((each) => bookOf(each).has(name))) names.add(name);
     for (const [name, { untold, reading }] of bookOf(ledger))
-      if (untold || changed || (repeat.has(ledger) && reading.is === 'absent')) names.add(name);
+      if (untold || isChanged || (repeat.has(ledger) && reading.is === 'absent')) names.add(name);
   }
   const said = new Map<string, Reading<T>>();
   for (const name of names) {

@@ -3,8 +3,9 @@
  * others (issue "Every channel", 4). A source made of parts: each reading asks the parts that are due and answers with what
  * came in time; what comes later is handed over by a reading of its own.
  *
- * No answer without a part that was heard for it: where all that were due fail, one of the others is asked too. So a
- * platform with one dead endpoint is alive, and a dead platform is seen to be dead at once (S1.7).
+ * It is fresh (S1.7) by its leading parts alone, those that are asked at each poll or follow: while none of them is well, what
+ * the slow ones bring counts, and the source fails all the same. Each answer was asked for: where nothing of value was due, a
+ * leading part is asked as well.
  */
 import type { Answer, Pointers, Reading, StatedNotice } from '../lifetime/types.ts';
 import { type Asked, askPart, keepFollowing } from './parts-ask.ts';
@@ -74,8 +75,8 @@ const PATIENCE_MS = 100;
 const FRESH_PATIENCE_MS = 1_000;
 /** Intervals are jittered by the driver: what is due within the jitter is due. */
 const DUE_SHARE = 0.85;
-/** What failed is tried again so soon at first (as the driver does), and so late at most, but never later than its interval. */
-const FIRST_RETRY_MS = 1_000;
+/** What failed is tried again so soon at first, and so late at most, but never later than its interval. */
+const FIRST_RETRY_MS = 2_000;
 const LAST_RETRY_MS = 60_000;
 /** Ten thousand guests fail at the same moment. */
 const RETRY_JITTER = 0.1;
@@ -104,8 +105,9 @@ interface Row {
 }
 
 const NEVER = Number.NEGATIVE_INFINITY;
+const intervalMs = ({ everyMs }: Part): number => (everyMs === 'once' ? Number.POSITIVE_INFINITY : everyMs);
 
-/** `read` throws what the first of its parts threw where none that could be asked has an answer. */
+/** `read` throws what the first of its leading parts threw where none of them is well. */
 export function sourceOfParts(options: PartsOptions): Source {
   const { poll } = options;
   const nowMs = options.nowMs ?? (() => performance.now());
@@ -137,15 +139,20 @@ export function sourceOfParts(options: PartsOptions): Source {
   let closed = false;
 
   const isIdle = ({ state, done }: Row): boolean => state === 'idle' && !done;
-  const isWell = ({ failures, ledger }: Row): boolean => failures === 0 && ledger.isHeard;
+  /** Those by which the source is fresh: they follow, or are the ones that its `poll` is meant for. */
+  function leading(): readonly Row[] {
+    const mostMs = typeof poll === 'number' ? poll : Math.min(...rows.map(({ part }) => intervalMs(part)));
+    const found = rows.filter(({ part }) => part.follow !== undefined || intervalMs(part) <= mostMs);
+    return found.length > 0 ? found : rows;
+  }
   const hasGoodNews = (): boolean => ledgers.some((ledger) => ledger.hasGoodNews);
   const retryMs = (failures: number): number =>
     Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, Math.max(0, failures - 1)));
 
-  function pauseMs({ part: { everyMs }, failures, hurried, jitter }: Row): number {
-    if (failures === 0 && !hurried) return everyMs === 'once' ? Number.POSITIVE_INFINITY : everyMs;
+  function pauseMs({ part, failures, hurried, jitter }: Row): number {
+    if (failures === 0 && !hurried) return intervalMs(part);
     const pause = retryMs(failures) * jitter;
-    return everyMs === 'once' || everyMs === 0 ? pause : Math.min(everyMs, pause);
+    return part.everyMs === 0 ? pause : Math.min(intervalMs(part), pause);
   }
 
   /** `inTurn`: the driver has counted the interval of the fastest parts. */
@@ -153,7 +160,7 @@ export function sourceOfParts(options: PartsOptions): Source {
     if (!isIdle(row)) return false;
     const { everyMs, follow: pushes } = row.part;
     if (row.sinceMs === NEVER || everyMs === 0 || (fresh && everyMs !== 'once')) return true;
-    if (inTurn && typeof poll === 'number' && Number(everyMs) <= poll && pushes === undefined) return true;
+    if (inTurn && typeof poll === 'number' && intervalMs(row.part) <= poll && pushes === undefined) return true;
     return nowMs() - row.sinceMs >= pauseMs(row) * DUE_SHARE;
   }
 
@@ -219,17 +226,16 @@ export function sourceOfParts(options: PartsOptions): Source {
       asked.add(row);
       void ask(row, context);
     };
+    /** Somebody who may know better, where nobody else has anything good to say. */
     const putWitness = (): void => {
-      const others = rows.filter((row) => isIdle(row) && isWell(row) && !asked.has(row));
-      const [witness] = others.sort((a, b) => Number(a.part.everyMs) - Number(b.part.everyMs));
-      if (witness !== undefined) put(witness);
+      const others = leading().filter((row) => !asked.has(row) && row.failures === 0);
+      const witness = others.find(isIdle) ?? others.find(({ state }) => state === 'asked');
+      if (witness !== undefined && isIdle(witness)) put(witness);
+      else if (witness !== undefined) asked.add(witness);
     };
     const endMs = performance.now() + options.timeoutMs + WITNESS_MS;
     for (const row of rows) if (isDue(row, fresh, inTurn)) put(row);
-    if (!hasGoodNews() && [...asked].every(({ failures }) => failures > 0)) {
-      if (asked.size === 0) for (const row of rows) if (row.state === 'asked') asked.add(row);
-      putWitness();
-    }
+    if (!hasGoodNews() && [...asked].every(({ failures }) => failures > 0)) putWitness();
     await settle(asked, put, context, endMs);
     if (!hasGoodNews()) {
       putWitness();
@@ -237,12 +243,15 @@ export function sourceOfParts(options: PartsOptions): Source {
     }
     // Nothing counts as told before it is certain that it will be heard.
     if (signal.aborted || closed) throw new SourceError('timeout', 'the reading was given up');
-    const failing = [...asked, ...rows].find(({ ledger }) => ledger.fault !== undefined);
-    if (!hasGoodNews() && failing?.ledger.fault !== undefined) throw failing.ledger.fault;
+    const faults = leading().map(({ ledger }) => ledger.fault);
+    const isDead = faults.every((fault) => fault !== undefined);
+    const fault = faults.find((each) => each !== undefined) ?? rows.find(({ ledger }) => ledger.fault)?.ledger.fault;
+    if (!hasGoodNews() && fault !== undefined) throw fault;
     if (!hasGoodNews() && [...asked].some(({ state }) => state !== 'idle'))
       throw new SourceError('timeout', 'no endpoint has answered yet');
     const repeat = new Set(fresh ? rows.filter(({ done }) => done).map(({ ledger }) => ledger) : []);
-    return { outcome: 'answer', answer: tell(ledgers, { channel: options.name, nowMs: nowMs(), repeat }) };
+    const answer = tell(ledgers, { channel: options.name, nowMs: nowMs(), repeat });
+    return { outcome: 'answer', answer, ...(isDead && fault !== undefined && { failure: fault }) };
   }
 
   /** Until all that were asked have ended, or patience is over with those that lag behind good news. */

@@ -10,9 +10,12 @@ import type { Logger } from 'pino';
 import type { Answer, Pointers, SourceRank } from '../lifetime/types.ts';
 import type { MachineFacts } from './facts.ts';
 
-/** Result of one reading. Throwing is allowed too: a `SourceError` keeps its code, anything else becomes `internal`. */
+/**
+ * Result of one reading. Throwing is allowed too: a `SourceError` keeps its code, anything else becomes `internal`.
+ * `failure`: what matters most in the channel failed; the rest of what was learnt counts, but the source is not fresh by it.
+ */
 export type ReadResult =
-  | { readonly outcome: 'answer'; readonly answer: Answer }
+  | { readonly outcome: 'answer'; readonly answer: Answer; readonly failure?: SourceError }
   | { readonly outcome: 'no_channel'; readonly detail: string };
 
 /** A failure with a stable code, e.g. `http_500`, `timeout`, `hung`, `bad_json`. The message is for people. */
@@ -79,6 +82,8 @@ export interface SourceEnvironment {
   readonly pointers: Pointers;
   /** Told of every question that is put to the host, where somebody wants to know (`probe`). */
   readonly trace?: (entry: TraceEntry) => void;
+  /** Nothing may be left on this machine that was not there before (`probe`): no copy of a drive where others would find it. */
+  readonly leavesNothing?: boolean;
   /** How to start this very program again with other arguments (the reader child of `directory`). */
   readonly self: { readonly command: string; readonly args: readonly string[] };
 }

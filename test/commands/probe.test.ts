@@ -194,6 +194,17 @@ describe('what is read', () => {
     assert.deepEqual([closed.sort(), watched], [['bad', 'good'], []]);
   });
 
+  test('sources know that nothing of theirs may stay on the machine', async (t) => {
+    let told: boolean | undefined;
+    const create = (_config: never, environment: SourceEnvironment) => {
+      told = environment.leavesNothing;
+      return [];
+    };
+    const found = await probed(t, { fakes: [fake({ name: 'drive' }, { create })] });
+    assert.equal(told, true);
+    assert.deepEqual([row(found, 'drive').used, row(found, 'drive').why], [false, 'nothing to ask']);
+  });
+
   test('a source that cannot be made is a failed row, and the others are read', async (t) => {
     const create = () => {
       throw new RangeError('no such zone');

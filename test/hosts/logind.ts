@@ -77,7 +77,8 @@ export async function startLogindHost(): Promise<LogindHost> {
   }
 
   async function stopBus(): Promise<void> {
-    const children = [logind?.child, bus].filter((child) => child !== undefined);
+    // The bus first: nobody is to hear of it that logind went.
+    const children = [bus, logind?.child].filter((child) => child !== undefined);
     for (const child of children) {
       const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
       child.kill('SIGKILL');

@@ -38,6 +38,12 @@ const PLATFORMS: readonly {
   },
 ];
 
+/** Whose metadata the site writes: how the stand-in is told of it. */
+const POINTING = [
+  ['ec2', '--tag', { bios_vendor: 'Amazon EC2' }],
+  ['openstack', '--meta', { sys_vendor: 'OpenStack Foundation', product_name: 'OpenStack Nova' }],
+] as const;
+
 /** No option but the places that it must not share with other tests, and a configuration file without a word in it. */
 const startUnconfigured = (t: Ending, machine: TestMachine): Promise<TestAgent> =>
   startAgent(t, { channels: [], within: machine.within });
@@ -135,24 +141,25 @@ describe('an unconfigured agent beside 169.254.169.254', { skip, concurrency: 3 
     });
   }
 
-  test('metadata that names a server of features: it is found, asked and followed', async (t) => {
-    const machine = await machineOf(t, { bios_vendor: 'Amazon EC2' });
-    const port = 8080;
-    const url = `http://${METADATA_ADDRESS}:${port}/machinefeatures`;
-    const at = inSecs(7200);
-    await machine.startHost('mjf', ['--set', `machinefeatures/shutdowntime=${at}`], port);
-    await machine.startHost('ec2', ['--tag', `machinefeatures=${url}`]);
-    const agent = await startUnconfigured(t, machine);
-    const { notices } = await agent.until('the deadline', ({ deadline }) => deadline === at);
-    assert.equal(notices[0]?.source, 'mjf');
+  for (const [name, option, dmi] of POINTING)
+    test(`${name}: metadata that names a server of features is found, asked and followed`, async (t) => {
+      const machine = await machineOf(t, dmi);
+      const port = 8080;
+      const url = `http://${METADATA_ADDRESS}:${port}/machinefeatures`;
+      const at = inSecs(7200);
+      await machine.startHost('mjf', ['--set', `machinefeatures/shutdowntime=${at}`], port);
+      await machine.startHost(name, [option, `machinefeatures=${url}`]);
+      const agent = await startUnconfigured(t, machine);
+      const { notices } = await agent.until('the deadline', ({ deadline }) => deadline === at);
+      assert.equal(notices[0]?.source, 'mjf');
 
-    const { sources, pointers, would, code } = await probeInside(machine, agent);
-    const mjf = sources.find(({ name }) => name === 'mjf');
-    assert.deepEqual(
-      [mjf?.why, mjf?.outcome, pointers, would.deadline, code],
-      ['metadata', 'answer', { machinefeatures: url }, at, 0],
-    );
-  });
+      const { sources, pointers, would, code } = await probeInside(machine, agent);
+      const mjf = sources.find((source) => source.name === 'mjf');
+      assert.deepEqual(
+        [mjf?.why, mjf?.outcome, pointers, would.deadline, code],
+        ['metadata', 'answer', { machinefeatures: url }, at, 0],
+      );
+    });
 
   test('firmware that says nothing: nobody is asked, and the agent is ready', async (t) => {
     const machine = await machineOf(t, {});

@@ -214,6 +214,9 @@ describe('a copy that a root helper left', () => {
 });
 
 describe('a labelled device', { skip: ROOT_ONLY }, () => {
+  const mountsAre = (...lines: readonly string[]) =>
+    put('proc/self', { mountinfo: ['1 0 0:1 / / rw - overlay none rw', ...lines, ''].join('\n') });
+
   /** A device node as udev names it; a node alone does nothing. */
   function label(name: string, device: number): void {
     const [major, minor] = [(device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00)];
@@ -223,21 +226,21 @@ describe('a labelled device', { skip: ROOT_ONLY }, () => {
     fs.symlinkSync(node, path.join(root, 'dev/disk/by-label', name));
   }
 
-  it('is read where it is mounted, whatever the case of its label', async () => {
+  it('is read where it is mounted, whatever the case of its label, and wherever parts of it are bound', async () => {
     const mounted = put('media/cd', { 'openstack/latest/meta_data.json': 'mounted' });
-    const other = put('bound', { 'what is bound here': 'is another part of the drive' });
+    const bound = put('bound', { 'what is bound here': 'is another part of the drive' });
     label('CONFIG-2', fs.statSync(mounted).dev);
-    const mountinfo = (type: string) =>
-      put('proc/self', {
-        mountinfo: `1 0 0:1 / / rw - overlay none rw\n2 1 8:2 / ${other} ro - ext4 /dev/sr0 ro\n3 1 8:2 / ${mounted} ro - ${type} /dev/sr0 ro\n`,
-      });
-    mountinfo('iso9660');
+    mountsAre(`2 1 8:2 / ${bound} ro - iso9660 /dev/sr0 ro`, `3 1 8:2 / ${mounted} ro - iso9660 /dev/sr0 ro`);
     const content = await contentOf('config-2');
     assert.deepEqual([content.where, shown(content)], [mounted, { 'meta_data.json': 'mounted' }]);
-    // The same place on a type that can hang: not touched, and the device cannot be mounted either.
-    mountinfo('fuse.iso');
-    const unmounted = drive('config-2', {}, { self: { command: '/bin/false', args: [] } });
-    assert.equal(await codeOf(unmounted.read(signal())), 'drive_unreadable');
+  });
+
+  it('is not touched where it is mounted on a type that may hang', async () => {
+    const mounted = put('media/cd', { 'openstack/latest/meta_data.json': 'mounted' });
+    label('config-2', fs.statSync(mounted).dev);
+    mountsAre(`2 1 8:2 / ${mounted} ro - fuse.iso /dev/sr0 ro`);
+    const unmountable = drive('config-2', {}, { self: { command: '/bin/false', args: [] } });
+    assert.equal(await codeOf(unmountable.read(signal())), 'drive_unreadable');
   });
 
   it('that is no block device is none', async () => {
@@ -340,6 +343,24 @@ describe('a real image on a loop device', () => {
     assert.equal(fs.existsSync(path.join(stale, 'openstack/x')), false);
     fs.writeFileSync(path.join(stale, 'openstack/latest/meta_data.json'), 'by hand');
     assert.equal(shown((await one.read(signal(), true)) ?? assert.fail())['meta_data.json'], 'by hand');
+  });
+
+  it('who must leave nothing behind reads a copy of its own, of which nothing stays', async (t) => {
+    const attached = attach('ext4', IMAGES['ext4'] ?? assert.fail());
+    if (typeof attached === 'string') return t.skip(attached);
+    const own = path.join(root, 'tmp');
+    fs.mkdirSync(own);
+    const { TMPDIR: before } = process.env;
+    process.env['TMPDIR'] = own;
+    try {
+      const content = await drive('config-2', {}, { leavesNothing: true }).read(signal());
+      assert.equal(shown(content ?? assert.fail())['meta_data.json'], '{"uuid":"a"}');
+    } finally {
+      if (before === undefined) delete process.env['TMPDIR'];
+      else process.env['TMPDIR'] = before;
+    }
+    assert.deepEqual(fs.readdirSync(own), []);
+    assert.equal(fs.existsSync(path.join(root, 'run')), false);
   });
 
   it('an image that is no file system is an error that says so, and leaves nothing', async (t) => {

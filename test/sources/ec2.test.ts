@@ -783,7 +783,7 @@ describe('ec2: tags', () => {
     const host = await startHost({ tags: { hs06: '171.04', shutdowntime: '1900000000', job_id: 'x' } });
     const source = sourceOn(host);
     host.fault(`${TAGS}shutdowntime`, { is: 'status', status: 500 });
-    host.fault(`${TAGS}job_id`, { is: 'hang' });
+    host.fault(`${TAGS}job_id`, { is: 'reset' });
     const answer = await read(source);
     assert.deepEqual(answer.machine?.keys['hs06'], presentText('171.04'));
     assert.deepEqual(answer.machine?.keys['shutdowntime'], unknown('http_500'));

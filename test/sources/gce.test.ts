@@ -5,7 +5,7 @@ import type { Answer, Observation, Reading, StatedNotice } from '../../agent/lif
 import { startDriver } from '../../agent/sources/driver.ts';
 import { type MachineFacts, NO_FACTS } from '../../agent/sources/facts.ts';
 import { type GceConfig, gceSource } from '../../agent/sources/gce.ts';
-import { createGceClient } from '../../agent/sources/gce-client.ts';
+import { createGceClient, type GceRequest } from '../../agent/sources/gce-client.ts';
 import { watchedPart } from '../../agent/sources/gce-watch.ts';
 import type { MetadataAnswer } from '../../agent/sources/metadata.ts';
 import { type Part, type PartReport, sourceOfParts } from '../../agent/sources/parts.ts';
@@ -63,10 +63,10 @@ function faultOf(answer: Answer, part: string): string | undefined {
   return reading?.is === 'unknown' ? reading.error : undefined;
 }
 
-/** The kind of a notice, or what else is said of it. */
+/** The kind of a notice, or that it is not there; undefined where nothing is known of it. */
 function shown(answer: Answer, id: string): string | undefined {
   const reading = noticeIn(answer, id);
-  return reading?.is === 'present' ? reading.value.kind : reading?.is === 'unknown' ? reading.error : reading?.is;
+  return reading?.is === 'present' ? reading.value.kind : reading?.is === 'unknown' ? undefined : reading?.is;
 }
 
 /** Runs the source as the agent does; what it says can be awaited, also what it said before. */
@@ -302,6 +302,8 @@ describe('gce: what the values mean', () => {
     it('details that make no sense are left out', async () => {
       const host = await hostOf();
       host.stopping({ requestMs: Date.UTC(1970, 0), seconds: 300 });
+      assert.deepEqual(timeOf(await read(sourceOn(host))), [null, 300_000]);
+      host.stopping({ requestMs: Date.now(), seconds: 300 });
       host.set('shutdown-details/max-duration', '-5 weeks');
       assert.deepEqual(timeOf(await read(sourceOn(host))), [null, 30_000]);
     });
@@ -358,10 +360,10 @@ describe('gce: attributes', () => {
   it("a tenant's scripts may be larger than any answer that is taken: then the names, and ours one by one", async () => {
     const host = await hostOf();
     host.attribute('startup-script', '#'.repeat(200_000));
-    host.attribute('mjf_colour', 'blue');
     const made = sourceOn(host);
-    for (let round = 0; round < 2; round += 1)
-      assert.deepEqual((await read(made)).machine?.keys, { mjf_colour: value('blue') });
+    assert.deepEqual((await read(made)).machine?.keys ?? {}, {});
+    host.attribute('mjf_colour', 'blue');
+    assert.deepEqual((await read(made)).machine?.keys, { mjf_colour: value('blue') });
     assert.equal(asked(host, ATTRIBUTES).filter(({ query }) => query.get('recursive') === 'true').length, 1);
   });
 
@@ -548,7 +550,7 @@ describe('gce: hanging GETs', () => {
     host.preempt();
     host.maintenance(TERMINATE);
     await until(says('maintenance-event', 'terminate'));
-    await until(says('preempted', 'timeout'));
+    await until((answer) => faultOf(answer, 'preempted') === 'timeout');
     const from = said.length;
     host.fault(PREEMPTED, undefined);
     await until(says('preempted', 'terminate'), from);
@@ -577,7 +579,7 @@ describe('gce: hanging GETs', () => {
     host.preempt();
     await until(says('preempted', 'terminate'), from);
     assert.ok(
-      said.slice(from).every((each) => each.outcome === 'answer' && shown(each.answer, 'preempted') !== 'reset'),
+      said.slice(from).every((each) => each.outcome === 'answer' && faultOf(each.answer, 'preempted') !== 'reset'),
     );
   });
 
@@ -619,6 +621,7 @@ const text = (body: string, etag?: string): MetadataAnswer => ({
   headers: etag === undefined ? {} : { etag },
   body: Buffer.from(body),
 });
+const absent: MetadataAnswer = { ...text(''), is: 'absent', status: 404 };
 const reportOf = (body: string): PartReport => ({ machine: { total_cpu: value(body) } });
 
 describe('gce: one watched key', () => {
@@ -637,6 +640,7 @@ describe('gce: one watched key', () => {
     ['answers at once, with another ETag each time', (count: number) => text('8', `e${count}`)],
     ['answers at once, without ETag', () => text('8')],
     ['answers at once, with another value each time', (count: number) => text(String(count), `e${count}`)],
+    ['has no such key', () => absent],
     ['answers at once, with nonsense', () => Promise.reject(new SourceError('bad_value', 'nonsense'))],
   ] as const)
     it(`a server that ${name} makes no busy loop, and is not left alone`, async () => {
@@ -666,6 +670,37 @@ describe('gce: one watched key', () => {
         mock.timers.reset();
       }
     });
+
+  it('a hanging GET is given up a little after its own time, long before the next notice could be over', async () => {
+    const requests: GceRequest[] = [];
+    const abort = new AbortController();
+    const enough = deferred<void>();
+    const part = watchedPart({
+      ...KEY,
+      hangMs: 20_000,
+      ask: async (request) => {
+        requests.push(request);
+        if (requests.length === 3) enough.resolve();
+        if (requests.length < 3) return text('8', `e${requests.length}`);
+        // The third one is dead until somebody gives it up.
+        return await new Promise((_, reject) =>
+          abort.signal.addEventListener('abort', () => reject(new Error('gone'))),
+        );
+      },
+    });
+    const following = part.follow?.(() => undefined, abort.signal);
+    await enough.promise;
+    abort.abort();
+    await following;
+    assert.deepEqual(
+      requests.map(({ query, timeoutMs }) => [query?.['timeout_sec'], timeoutMs]),
+      [
+        ['5', 10_000],
+        ['5', 10_000],
+        ['20', 25_000],
+      ],
+    );
+  });
 });
 
 describe('what hanging GETs need of a source of parts', () => {

@@ -209,11 +209,14 @@ describe('logind on a real bus', { skip: lacks ?? false }, () => {
 
   it('the property of a restarted logind decides anew', async () => {
     const { source } = open({ bus: host.address });
+    const pushed = watch(source);
     await noticeFrom(source);
     await host.tell('only-signal true');
     assert.equal((await noticeFrom(source)).is, 'present');
+    const count = pushed.count();
     await host.tell('leave');
     await host.tell('come');
+    await pushed.next(count + 1);
     assert.deepEqual(await noticeFrom(source), { is: 'negative' });
   });
 

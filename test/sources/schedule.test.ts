@@ -444,6 +444,11 @@ describe('configuration', () => {
       table({ cron: '0 * * * *', duration: '90m' }),
       /^source\.schedule\[0\]\.duration: expected less than the 1 h from one window to the next, got "90m"/,
     ],
+    [
+      'windows that touch',
+      table({ cron: '0 * * * *', duration: '1h' }),
+      /^source\.schedule\[0\]\.duration: expected less/,
+    ],
     ['no length', table({ duration: '0s' }), /^source\.schedule\[0\]\.duration: expected at least 1s/],
     ['a name twice', table({}) + table({}), /^source\.schedule\[1\]\.name: "w" is taken/],
     [
@@ -466,6 +471,7 @@ describe('configuration', () => {
     });
 
   for (const [name, text, expected] of [
+    ['windows with a minute between them are fine', table({ cron: '0 * * * *', duration: '59m' }), []],
     ['windows that now and then overlap are fine', table({ cron: '0 6 * * 1,2', duration: '30h' }), []],
     ['both days', table({ cron: '0 6 1 * 2' }), [/cron: day of month and day of week must both fit/]],
     [
