@@ -6,6 +6,8 @@ import path from 'node:path';
 import test from 'node:test';
 import { exampleConfig } from '../agent/config/example.ts';
 import { type Config, type ConfigFlags, configSchema, describeProblem, loadConfig, policyOf } from '../agent/config.ts';
+import { chooseSources } from '../agent/sources/create.ts';
+import { NO_FACTS } from '../agent/sources/facts.ts';
 
 const ROOT = path.resolve(import.meta.dirname ?? __dirname, '..');
 
@@ -429,8 +431,12 @@ test('packaging/config.toml does nothing as it is, and uncommented it is the def
   const { source: _, report: __, ...plainRest } = plain;
   assert.deepEqual(rest, plainRest);
   assert.ok(Object.keys(source).includes('self'));
+  const facts = { facts: NO_FACTS };
+  const used = (given: Parameters<typeof chooseSources>[0]) =>
+    chooseSources(given, facts).map((choice) => [choice.definition.name, choice.used]);
+  assert.deepEqual(used({ sources: rest.sources, source }), used(plain), 'no channel is turned on');
   assert.equal(report.joboutputs?.heartbeatMs, 60_000);
   // The examples of keys without a default are valid too, one side of the either-or at a time.
-  const everything = uncommented.replace(/^# {3}(?=[a-z_]+ = )/gm, '');
+  const everything = uncommented.replace(/^# {3}(?=[a-z_]+ = |\[)/gm, '');
   assert.deepEqual((await load(toml(everything.replace(/^directory = .*$/m, '')))).problems, []);
 });

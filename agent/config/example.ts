@@ -30,7 +30,8 @@ function tableLines(table: SchemaNode, path: readonly string[]): readonly string
 }
 
 /** The keys of each table, where the node is a list of tables. */
-const listed = (node: SchemaNode): SchemaNode['properties'] => node.items?.properties;
+const listed = (node: SchemaNode): SchemaNode['properties'] =>
+  node.default === undefined ? node.items?.properties : undefined;
 
 /** There is no default to uncomment: one table as an example. */
 function listLines(
@@ -55,8 +56,8 @@ function innerLines(node: SchemaNode, path: readonly string[]): readonly string[
 /** Nothing for a key with neither a default nor an example: its table's description speaks of it. */
 function settingLines(key: string, node: SchemaNode): readonly string[] {
   const description = prose(node.description ?? '');
-  if (node.default !== undefined) return [...description, `#${key} = ${toml(node.default)}`, ''];
-  const example = sampleOf(node);
+  if (node.default !== undefined && !node.namesChannel) return [...description, `#${key} = ${toml(node.default)}`, ''];
+  const example = node.default ?? sampleOf(node);
   return example === undefined ? [] : [...description, `#   ${key} = ${toml(example)}`, ''];
 }
 

@@ -61,7 +61,8 @@ export const baseSchema = {
       examples: ['operator'],
     },
     sources: {
-      description: 'Channels to ask: "auto" (what this machine shows to have, and what is configured) or a list such as ["directory", "ec2"].',
+      description:
+        'Channels to ask: "auto" (what this machine shows to have, and what is configured) or a list such as ["directory", "ec2"].',
       default: 'auto',
       anyOf: [{ const: 'auto' }, { type: 'array', minItems: 1, maxItems: 64, items: { type: 'string', minLength: 1 } }],
     },
@@ -228,6 +229,8 @@ export interface SchemaNode {
   readonly default?: unknown;
   readonly examples?: readonly unknown[];
   readonly format?: string;
+  /** Writing it turns a channel on, even with its default: shown as an example, so that uncommenting changes nothing. */
+  readonly namesChannel?: boolean;
   readonly pattern?: string;
   readonly enum?: readonly unknown[];
   readonly const?: unknown;

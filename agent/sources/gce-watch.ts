@@ -82,7 +82,6 @@ export function watchedPart(key: WatchedKey): Part {
         failures = 0;
         etag = answer.is === 'absent' ? NO_ETAG : etagOf(answer);
         if (answer.is === 'absent') await pause(ABSENT_PACE_MS);
-        else if (hangFailures > 1) await pause(retryMs(hangFailures));
       } catch (error) {
         if (signal.aborted) return;
         if (hanging) {

@@ -22,7 +22,9 @@ export interface Ledger {
   toldFault: string | undefined;
   /** It has ever given a good report. */
   isHeard: boolean;
-  /** It has given one that the heart has not been told. */
+  /** It has given one that the heart has not been told … */
+  hasNews: boolean;
+  /** … and for which the platform was asked. */
   hasGoodNews: boolean;
   /** Of what its last good report listed all there is, and whether the heart was told so. */
   readonly lists: Record<Listed, 'nothing' | 'own' | 'whole'>;
@@ -57,6 +59,7 @@ export const openLedger = (part: Part): Ledger => ({
   fault: undefined,
   toldFault: undefined,
   isHeard: false,
+  hasNews: false,
   hasGoodNews: false,
   lists: { notices: 'nothing', keys: 'nothing' },
   listsTold: { notices: false, keys: false },
@@ -71,11 +74,11 @@ export function enterReport(ledger: Ledger, report: PartReport, nowMs: number): 
   enter(ledger.derivedMachine, report.derived?.machine, undefined, nowMs);
   enter(ledger.derivedJob, report.derived?.job, undefined, nowMs);
   ledger.pointers = { ...ledger.pointers, ...report.pointers };
-  if (unasked) return;
   if (report.hostNowMs !== undefined) ledger.clock = { hostNowMs: report.hostNowMs, atMs: nowMs };
   ledger.fault = undefined;
   ledger.isHeard = true;
-  ledger.hasGoodNews = true;
+  ledger.hasNews = true;
+  ledger.hasGoodNews ||= unasked !== true;
   for (const what of ['notices', 'keys'] as const) {
     ledger.lists[what] = whole?.includes(what) ? 'whole' : others === undefined ? 'nothing' : 'own';
     ledger.listsTold[what] = false;
@@ -133,13 +136,13 @@ interface Telling {
 
 /**
  * All that the heart has not been told yet, as one answer; now it has been. `@PART` is `unknown` for a part that fails, which
- * shows as a fault, and `negative` for one that was just heard well, which makes the answer a good one.
+ * shows as a fault, and `negative` for one that has just ended well, which makes the answer a good one.
  */
 export function tell(ledgers: readonly Ledger[], { channel, nowMs, repeat }: Telling): Answer {
   const notices = together(ledgers, (ledger) => ledger.notices, repeat, earliest);
-  for (const { part, fault, hasGoodNews } of ledgers) {
+  for (const { part, fault, hasNews } of ledgers) {
     if (fault !== undefined) notices.set(`@${part.name}`, { is: 'unknown', error: fault.code });
-    else if (hasGoodNews) notices.set(`@${part.name}`, { is: 'negative' });
+    else if (hasNews) notices.set(`@${part.name}`, { is: 'negative' });
   }
   const [machine, job, derivedMachine, derivedJob] = KEY_BOOKS.map((book) =>
     together(ledgers, (ledger) => ledger[book], repeat, first),
@@ -192,8 +195,9 @@ function together<T>(
     const opinions = ledgers.flatMap((ledger): readonly Opinion<T>[] => {
       const entry = bookOf(ledger).get(name);
       if (entry === undefined && !fixed(ledger).includes(name)) return [];
-      if (ledger.fault !== undefined) return [{ reading: { is: 'unknown', error: ledger.fault.code }, untold: true }];
-      return entry === undefined ? [] : [entry];
+      // What was good before it failed is news all the same.
+      if (entry?.untold || (entry !== undefined && ledger.fault === undefined)) return [entry];
+      return ledger.fault === undefined ? [] : [{ reading: { is: 'unknown', error: ledger.fault.code }, untold: true }];
     });
     said.set(name, agreed(opinions, choose));
   }
@@ -253,6 +257,7 @@ function markTold(ledger: Ledger, isRest: Readonly<Record<Listed, boolean>>): vo
   for (const what of ['notices', 'keys'] as const) if (isRest[what]) ledger.listsTold[what] = true;
   ledger.pointers = {};
   ledger.clock = undefined;
+  ledger.hasNews = false;
   ledger.hasGoodNews = false;
   ledger.toldFault = ledger.fault?.code;
 }

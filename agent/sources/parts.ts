@@ -191,8 +191,8 @@ export function sourceOfParts(options: PartsOptions): Source {
       enterFailure(row.ledger, report);
       return;
     }
-    if (report.unasked !== true) row.failures = 0;
-    row.done = row.part.everyMs === 'once' && report.unasked !== true;
+    row.failures = 0;
+    row.done = row.part.everyMs === 'once';
     enterReport(row.ledger, report, nowMs());
   }
 
@@ -244,14 +244,14 @@ export function sourceOfParts(options: PartsOptions): Source {
     // Nothing counts as told before it is certain that it will be heard.
     if (signal.aborted || closed) throw new SourceError('timeout', 'the reading was given up');
     const faults = leading().map(({ ledger }) => ledger.fault);
-    const isDead = faults.every((fault) => fault !== undefined);
     const fault = faults.find((each) => each !== undefined) ?? rows.find(({ ledger }) => ledger.fault)?.ledger.fault;
     if (!hasGoodNews() && fault !== undefined) throw fault;
     if (!hasGoodNews() && [...asked].some(({ state }) => state !== 'idle'))
       throw new SourceError('timeout', 'no endpoint has answered yet');
     const repeat = new Set(fresh ? rows.filter(({ done }) => done).map(({ ledger }) => ledger) : []);
     const answer = tell(ledgers, { channel: options.name, nowMs: nowMs(), repeat });
-    return { outcome: 'answer', answer, ...(isDead && fault !== undefined && { failure: fault }) };
+    const isDead = fault !== undefined && faults.every((each) => each !== undefined);
+    return { outcome: 'answer', answer, ...(isDead && { failure: fault }) };
   }
 
   /** Until all that were asked have ended, or patience is over with those that lag behind good news. */

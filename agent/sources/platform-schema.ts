@@ -16,6 +16,7 @@ export const platformKeys = <const Url extends string, const Poll extends string
       pattern: '^https?://',
       description: 'Where the metadata service is. Given, the source is used whether the platform is detected or not.',
       default: baseUrl,
+      namesChannel: true,
     },
     poll: { type: 'string', format: 'poll', description: `How often to ask ${pollWhat}.`, default: poll },
     timeout: {

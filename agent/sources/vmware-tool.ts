@@ -14,7 +14,7 @@ export interface GuestInfo {
    * `tool_failed`.
    */
   get(name: string, signal: AbortSignal): Promise<string | undefined>;
-  /** Ends what is running. */
+  /** Ends what is running; nothing is started afterwards. */
   close(): void;
 }
 
@@ -42,17 +42,16 @@ export function createGuestInfo(
   options: GuestInfoOptions,
   { env, trace }: Pick<SourceEnvironment, 'env' | 'trace'>,
 ): GuestInfo {
-  const running = new Set<ChildProcess>();
+  const closing = new AbortController();
   const waiting: (() => void)[] = [];
   let atOnce = 0;
-  let closed = false;
   /** The one that was there last time is asked first. */
   let tools: readonly string[] = options.command === undefined ? TOOLS : [options.command];
 
   async function slot(signal: AbortSignal): Promise<void> {
     if (atOnce >= MAX_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
     else atOnce += 1;
-    if (!signal.aborted && !closed) return;
+    if (!signal.aborted) return;
     release();
     throw new SourceError('aborted', 'no longer wanted');
   }
@@ -82,7 +81,8 @@ export function createGuestInfo(
     throw new SourceError('tool_failed', `${tools.join(', ')} cannot be started: ${error}`);
   }
 
-  async function get(name: string, signal: AbortSignal): Promise<string | undefined> {
+  async function get(name: string, wanted: AbortSignal): Promise<string | undefined> {
+    const signal = AbortSignal.any([wanted, closing.signal]);
     if (!NAME.test(name)) throw new SourceError('bad_name', `guestinfo.${name} is no name that can be asked for`);
     await slot(signal);
     const startedMs = performance.now();
@@ -91,14 +91,9 @@ export function createGuestInfo(
     try {
       const { child, tool } = start(name);
       asked = path.basename(tool);
-      running.add(child);
-      try {
-        const value = judge(await outcomeOf(child, asked, options.timeoutMs, signal), asked);
-        answered = value === undefined ? 'absent' : 'present';
-        return value;
-      } finally {
-        running.delete(child);
-      }
+      const value = judge(await outcomeOf(child, asked, options.timeoutMs, signal), asked);
+      answered = value === undefined ? 'absent' : 'present';
+      return value;
     } catch (error) {
       if (error instanceof SourceError) answered = error.code;
       throw error;
@@ -115,11 +110,7 @@ export function createGuestInfo(
 
   return {
     get,
-    close() {
-      closed = true;
-      for (const child of running) letGo(child);
-      for (const resume of waiting.splice(0)) resume();
-    },
+    close: () => closing.abort(),
   };
 }
 

@@ -41,8 +41,6 @@ export interface VmwareHost {
   asked(): readonly string[];
   /** Of the processes that hang, those that still live. */
   hanging(): readonly number[];
-  /** The most that ran at once. */
-  crowd(): number;
   close(): void;
 }
 
@@ -58,11 +56,7 @@ case $question in
   'info-get guestinfo.'*) key=\${question#info-get guestinfo.} ;;
   *) echo 'Unknown command' >&2; exit 1 ;;
 esac
-: > "$here/now/$$"
-trap 'rm -f "$here/now/$$"' EXIT
 echo "$tool $key" >> "$here/asked"
-set -- "$here"/now/*
-echo $# >> "$here/crowd"
 mood=
 for file in "$here/moods/$key" "$here/moods/all"; do
   [ -f "$file" ] && { read -r mood < "$file"; break; }
@@ -84,10 +78,10 @@ fi
 export function makeVmwareHost(): VmwareHost {
   const here = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-vmware-'));
   const at = (...names: readonly string[]) => path.join(here, ...names);
-  for (const folder of ['bin', 'guestinfo', 'moods', 'now']) fs.mkdirSync(at(folder));
+  for (const folder of ['bin', 'guestinfo', 'moods']) fs.mkdirSync(at(folder));
   for (const tool of ['vmtoolsd', 'vmware-rpctool']) fs.writeFileSync(at('bin', tool), SCRIPT, { mode: 0o755 });
   // The tools' own tools.
-  for (const name of ['sh', 'dirname', 'basename', 'rm', 'cat', 'sleep', 'yes']) {
+  for (const name of ['sh', 'dirname', 'basename', 'cat', 'sleep', 'yes']) {
     const found = ['/bin', '/usr/bin'].map((folder) => path.join(folder, name)).find((file) => fs.existsSync(file));
     if (found !== undefined) fs.symlinkSync(found, at('bin', name));
   }
@@ -128,7 +122,6 @@ export function makeVmwareHost(): VmwareHost {
       return all;
     },
     hanging,
-    crowd: () => Math.max(0, ...lines('crowd').map(Number)),
     close() {
       for (const pid of hanging()) process.kill(pid, 'SIGKILL');
       fs.rmSync(here, { recursive: true, force: true });

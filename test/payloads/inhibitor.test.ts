@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pino from 'pino';
@@ -165,15 +165,31 @@ describe('the delay inhibitor, held by systemd-inhibit', { skip: lacks ?? false 
     assert.deepEqual([children(), await holders()], [[], []]);
   });
 
+  it('a new payload asks at once, whenever the next attempt was planned', async () => {
+    const { inhibitor, told } = start({ busAddress: host.address, retryMs: { first: 1e8, last: 1e8 } });
+    await host.tell('leave');
+    inhibitor.update(true);
+    await until('told', () => told().length > 0);
+    await host.tell('come');
+    inhibitor.update(false);
+    inhibitor.update(true);
+    await until('held', inhibitor.held);
+  });
+
   it('is given back while logind still hangs over the question', async () => {
     const { inhibitor } = start({ busAddress: host.address });
     host.freeze();
     try {
       inhibitor.update(true);
       await until('an attempt', () => children().length === 1);
+      // At once, not only when it is pushed.
+      mock.timers.enable({ apis: ['setTimeout'] });
       inhibitor.update(false);
-      await until('no child', () => children().length === 0);
+      const endMs = Date.now() + PATIENCE_MS;
+      while (children().length > 0 && Date.now() < endMs) await new Promise((resolve) => setImmediate(resolve));
+      assert.deepEqual(children(), []);
     } finally {
+      mock.timers.reset();
       host.thaw();
     }
     await until('free', isFree);

@@ -7,6 +7,7 @@ import pino from 'pino';
 import { systemClock } from '../../agent/clock.ts';
 import type { Answer, Observation, Reading, StatedNotice } from '../../agent/lifetime/types.ts';
 import { type AzureConfig, azureSource, createAzure } from '../../agent/sources/azure.ts';
+import { createOwnName } from '../../agent/sources/azure-name.ts';
 import { startDriver } from '../../agent/sources/driver.ts';
 import { NO_FACTS } from '../../agent/sources/facts.ts';
 import { type Source, type SourceEnvironment, SourceError } from '../../agent/sources/source.ts';
@@ -225,6 +226,22 @@ describe('azure: what the machine is', () => {
     }
   });
 
+  it('a tag that was taken away while the agent was down is gone as well', async () => {
+    const host = await azureHost();
+    const { heart, hear } = heartOf(sourceOn(host));
+    host.setTags({ total_cpu: '8' });
+    await hear();
+    heart.restart({ downMs: SECOND });
+    assert.equal(heart.machine('total_cpu'), '8');
+    host.setTags({});
+    const again = sourceOn(host);
+    for (let poll = 0; poll < 4; poll += 1) {
+      await hear(again);
+      heart.pass(1.5 * SECOND);
+    }
+    assert.equal(heart.machine('total_cpu'), undefined);
+  });
+
   for (const [row, body, code] of [
     ['truncated', '{"name":"vm-1', 'bad_json'],
     ['a list', '[]', 'bad_document'],
@@ -374,7 +391,8 @@ describe('azure: events for other VMs', () => {
     const host = await azureHost({ name: 'vm-17' });
     const id = host.schedule({ type: 'Freeze', notBeforeMs: 0, resources: ['role_3'] });
     host.schedule({ type: 'Freeze', notBeforeMs: 0 });
-    assert.deepEqual(inForce(await read(sourceOn(host, { config: { name: 'role_3' } }))), [id]);
+    const source = sourceOn(host, { config: { name: 'role_3' } });
+    for (let poll = 0; poll < 2; poll += 1) assert.deepEqual(inForce(await read(source)), [id]);
   });
 
   it('an event that is taken off this VM clears at once', async () => {
@@ -428,6 +446,15 @@ describe('azure: as long as the own name is not known', () => {
     await hear();
     assert.deepEqual(heart.noticeIds(), [`azure/${id}`]);
     assert.deepEqual(heart.sourceState('azure')?.faults, {});
+  });
+
+  it('who waits for the name goes on when it is there, and not for ever', async () => {
+    const name = createOwnName({ root: '/nonexistent' });
+    await name.wait(1);
+    const waiting = name.wait(HOUR);
+    name.learn('workers_11');
+    await waiting;
+    await name.wait(HOUR);
   });
 
   it('an endpoint that stays dead does not cost a notice: then every event counts', async () => {

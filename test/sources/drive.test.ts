@@ -194,6 +194,12 @@ describe('a copy that a root helper left', () => {
       assert.ok(await drive('CONTEXT').read(signal()));
     });
 
+  it('a file of it that others may write to is not believed', async () => {
+    const dir = put(COPY, { 'context.sh': "VMID='17'", 'token.txt': 't' });
+    fs.chmodSync(path.join(dir, 'token.txt'), 0o660);
+    assert.deepEqual(shown(await contentOf('CONTEXT')), { 'context.sh': "VMID='17'", 'token.txt': '<not_trusted>' });
+  });
+
   it('is not believed where another user owns the directory or a file', { skip: ROOT_ONLY }, async () => {
     const dir = put(COPY, { 'context.sh': "VMID='17'", 'token.txt': 't' });
     fs.chownSync(path.join(dir, 'token.txt'), 4242, 4242);

@@ -109,21 +109,28 @@ describe('ec2: spot interruption', () => {
     assert.deepEqual(spot(await read(sourceOn(host))), spotNotice('terminate', at, 'spot terminate'));
   });
 
-  it('where both speak, the action decides the kind and the earlier time counts', async () => {
-    const host = await startHost();
-    const source = sourceOn(host);
-    host.spot('stop', soon(120));
-    host.set('spot/termination-time', isoSecs(soon(100)));
-    const answer = await read(source);
-    const reading = spot(answer);
-    assert.ok(reading?.is === 'present');
-    assert.equal(reading.value.kind, 'stop');
-    assert.ok((reading.value.deadlineMs ?? 0) < soon(110));
-    host.set('spot/instance-action', JSON.stringify({ action: 'hibernate', time: isoSecs(soon(300)) }));
-    const hibernating = spot(await read(source));
-    assert.ok(hibernating?.is === 'present');
-    assert.equal(hibernating.value.kind, 'hibernate');
-  });
+  for (const [which, slow] of [
+    ['the action', ACTION],
+    ['the time', TIME],
+  ] as const)
+    it(`where both speak, the action decides the kind and the earlier time counts, also if ${which} answers last`, async () => {
+      const host = await startHost();
+      const source = sourceOn(host);
+      const [early, late] = [soon(100), soon(120)];
+      for (const kind of ['stop', 'hibernate'] as const)
+        for (const [ofAction, ofTime] of [
+          [early, late],
+          [late, early],
+        ] as const) {
+          host.spot(kind, ofAction);
+          host.set('spot/termination-time', isoSecs(ofTime));
+          host.fault(slow, { is: 'slow', delayMs: 50 }, 1);
+          const reading = spot(await read(source));
+          assert.ok(reading?.is === 'present');
+          assert.equal(reading.value.kind, kind);
+          assert.equal(reading.value.deadlineMs, early);
+        }
+    });
 
   for (const [what, text] of [
     ['a value that is no time', 'none'],
@@ -161,6 +168,7 @@ describe('ec2: spot interruption', () => {
     await heart.hearsTimes(8);
     assert.equal(heart.phase(), 'stopped');
     assert.equal(heart.notice('ec2/spot').deadlineMs, START + 10 * SECOND);
+    assert.deepEqual(heart.sourceState('ec2')?.faults, {}, 'it is said as before');
     heart.to(START + 15 * MINUTE);
     await heart.hearsTimes(4);
     assert.deepEqual(heart.noticeIds(), []);

@@ -194,6 +194,18 @@ describe('gce: what the values mean', () => {
       );
     });
 
+  it('the setting is remembered: later events do not wait for it', async () => {
+    const host = await hostOf();
+    const made = sourceOn(host);
+    await read(made);
+    host.maintenance(MIGRATE);
+    host.upcoming(windowIn(3600));
+    const before = asked(host, ON_HOST).length;
+    await read(made);
+    // One for the setting itself, none for what needs it.
+    assert.equal(asked(host, ON_HOST).length, before + 1);
+  });
+
   it('a maintenance event is told although the setting cannot be read', async () => {
     const host = await hostOf();
     host.maintenance(TERMINATE);
@@ -332,6 +344,7 @@ describe('gce: what the values mean', () => {
   it('S4.3: passes on the clock of the host', async () => {
     const host = await hostOf();
     host.setClockOffset(2 * HOUR);
+    host.fault(ATTRIBUTES, { is: 'status', status: 500 });
     const { hostNowMs } = await read(sourceOn(host));
     assert.ok(hostNowMs !== undefined && hostNowMs - Date.now() > HOUR);
   });
@@ -671,35 +684,62 @@ describe('gce: one watched key', () => {
       }
     });
 
-  it('a hanging GET is given up a little after its own time, long before the next notice could be over', async () => {
+  it('a hanging GET is given up a little after its own time; then a plain one, and a short hang before a long one', async () => {
     const requests: GceRequest[] = [];
     const abort = new AbortController();
-    const enough = deferred<void>();
     const part = watchedPart({
       ...KEY,
       hangMs: 20_000,
       ask: async (request) => {
         requests.push(request);
-        if (requests.length === 3) enough.resolve();
-        if (requests.length < 3) return text('8', `e${requests.length}`);
-        // The third one is dead until somebody gives it up.
-        return await new Promise((_, reject) =>
-          abort.signal.addEventListener('abort', () => reject(new Error('gone'))),
-        );
+        if (requests.length === 5) abort.abort();
+        // As the client ends one that is dead.
+        if (requests.length === 3) throw new SourceError('timeout', 'no answer');
+        return text('8', `e${requests.length}`);
       },
     });
-    const following = part.follow?.(() => undefined, abort.signal);
-    await enough.promise;
-    abort.abort();
-    await following;
+    const holding = setInterval(() => undefined, MINUTE);
+    await part.follow?.(() => undefined, abort.signal).finally(() => clearInterval(holding));
     assert.deepEqual(
-      requests.map(({ query, timeoutMs }) => [query?.['timeout_sec'], timeoutMs]),
+      requests.map(({ query, timeoutMs }) => [query?.['timeout_sec'], query?.['last_etag'], timeoutMs]),
       [
-        ['5', 10_000],
-        ['5', 10_000],
-        ['20', 25_000],
+        ['5', '0', 10_000],
+        ['5', 'e1', 10_000],
+        ['20', 'e2', 25_000],
+        [undefined, undefined, undefined],
+        ['5', 'e4', 10_000],
       ],
     );
+  });
+
+  it('an emulator that refuses hanging GETs is polled, and a person is told once', async () => {
+    mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 });
+    const abort = new AbortController();
+    try {
+      const refused: string[] = [];
+      const reports: (PartReport | Error)[] = [];
+      let asks = 0;
+      const part = watchedPart({
+        ...KEY,
+        nowMs: () => Date.now(),
+        onlyPlain: (code) => refused.push(code),
+        ask: async ({ query }) => {
+          asks += 1;
+          if (query !== undefined) throw new SourceError('http_400', 'no such parameter');
+          return text(String(Date.now()));
+        },
+      });
+      const following = part.follow?.((report) => reports.push(report), abort.signal);
+      await pass(60_000);
+      assert.deepEqual(refused, ['http_400']);
+      assert.ok(reports.length >= 12 && asks <= 65, `${reports.length} reports by ${asks} requests`);
+      assert.ok(reports.every((report) => !(report instanceof Error)));
+      abort.abort();
+      await following;
+    } finally {
+      abort.abort();
+      mock.timers.reset();
+    }
   });
 });
 

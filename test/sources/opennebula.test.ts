@@ -79,7 +79,9 @@ function values(answer: Answer, side: Side = 'machine'): Readonly<Record<string,
   const keys = Object.entries(answer[side]?.keys ?? {});
   return Object.fromEntries(keys.flatMap(([key, each]) => (each.is === 'present' ? [[key, each.value]] : [])));
 }
-const lcm = (answer: Answer): Reading<StatedNotice> | undefined => answer.notices?.byId['lcm-state'];
+/** What is said of the notice; where OneGate fails before it has ever spoken, the mark of that. */
+const lcm = ({ notices }: Answer): Reading<StatedNotice> | undefined =>
+  notices?.byId['lcm-state'] ?? notices?.byId['@onegate'];
 const present = (value: string): Reading<string> => ({ is: 'present', value });
 /** What OneGate saw. */
 const gets = (server: OpennebulaHost) => server.requests.filter(({ method }) => method === 'GET');

@@ -233,6 +233,7 @@ describe('where the documents are', () => {
     const answer = await read(source);
     assert.deepEqual(answer.pointers, { machinefeatures: 'http://169.254.169.253/machinefeatures' });
     assert.equal(answer.derived, undefined);
+    assert.ok(Object.values(answer.notices?.byId ?? {}).every(({ is }) => is !== 'unknown'));
     const first = asked(server).length;
     await read(source);
     assert.equal(asked(server)[first], `${LATEST}/meta-data.json`);
