@@ -224,7 +224,8 @@ export function startAgent(options: AgentOptions): Agent {
 
   /** A shutdown of logind's waits for the payloads, and for the last word to the site (SYSTEMS.md, "systemd"). */
   function holdShutdown({ sources, payloads }: Snapshot): void {
-    const logind = sources.some(({ name, state }) => name === 'logind' && state === 'ok');
+    // Also while it does not answer: the lock would be let go at the worst moment.
+    const logind = sources.some(({ name, state }) => name === 'logind' && state !== 'absent');
     inhibitor.update(logind && (payloads.running + payloads.stopping > 0 || reports.owesLastWord()));
   }
 

@@ -132,6 +132,8 @@ export function sourceOfParts(options: PartsOptions): Source {
   /** Of those among them that ask what is due meanwhile. */
   const joinable = new Set<(due: Row) => void>();
   const asking = new Set<Asked>();
+  /** How many readings have not told yet what they heard. */
+  let reading = 0;
   let changed: (() => void) | undefined;
   /** The next reading was asked for from here, out of the driver's turn. */
   let outOfTurn = false;
@@ -199,8 +201,12 @@ export function sourceOfParts(options: PartsOptions): Source {
   /** Failures wait for a reading: one is soon, since what failed is tried again. */
   function arrived(): void {
     for (const look of readings) look();
-    if (readings.size === 0 && hasGoodNews()) changed?.();
+    announce();
     armWake();
+  }
+
+  function announce(): void {
+    if (reading === 0 && hasGoodNews()) changed?.();
   }
 
   function follow(row: Row, signal: AbortSignal): void {
@@ -218,6 +224,17 @@ export function sourceOfParts(options: PartsOptions): Source {
   }
 
   async function read(context: ReadContext): Promise<ReadResult> {
+    reading += 1;
+    try {
+      return await readOnce(context);
+    } finally {
+      reading -= 1;
+      // It may have been given up before it could tell.
+      announce();
+    }
+  }
+
+  async function readOnce(context: ReadContext): Promise<ReadResult> {
     const { fresh, signal } = context;
     const inTurn = !outOfTurn;
     outOfTurn = false;
@@ -233,7 +250,7 @@ export function sourceOfParts(options: PartsOptions): Source {
       if (witness !== undefined && isIdle(witness)) put(witness);
       else if (witness !== undefined) asked.add(witness);
     };
-    const endMs = performance.now() + options.timeoutMs + WITNESS_MS;
+    const endMs = nowMs() + options.timeoutMs + WITNESS_MS;
     for (const row of rows) if (isDue(row, fresh, inTurn)) put(row);
     if (!hasGoodNews() && [...asked].every(({ failures }) => failures > 0)) putWitness();
     await settle(asked, put, context, endMs);
@@ -279,7 +296,7 @@ export function sourceOfParts(options: PartsOptions): Source {
           patience.unref();
         }
       };
-      const bound = setTimeout(leave, Math.max(0, endMs - performance.now()));
+      const bound = setTimeout(leave, Math.max(0, endMs - nowMs()));
       bound.unref();
       signal.addEventListener('abort', leave, { once: true });
       readings.add(look);
@@ -335,6 +352,7 @@ export function sourceOfParts(options: PartsOptions): Source {
         notify(false);
       };
       for (const row of rows) if (row.part.follow !== undefined) follow(row, signal);
+      announce();
     },
     nextPollMs() {
       if (typeof poll !== 'number') return undefined;

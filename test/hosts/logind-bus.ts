@@ -96,7 +96,7 @@ function answer(socket: net.Socket, manner: BusManner, request: DbusNativeMessag
   if (hello && manner === 'closes') return void socket.end();
   if (!hello && manner === 'garbage') return void socket.write('this is no message, and long enough for one');
   if (!hello && manner === 'boundless')
-    return void socket.write(Buffer.from('6c02000100000000ffffffff00000000ffffffff', 'hex'));
+    return void socket.write(Buffer.from('6c020001ffffffff0100000010000000', 'hex'));
   if (!hello && manner === 'deaf') return;
   if (!hello && manner === 'noisy') for (const noise of NOISE) socket.write(noise);
   const [signature, body] = contentFor(request);

@@ -22,6 +22,8 @@ export interface LogindHost {
   /** Hangs, and goes on. */
   freeze(): void;
   thaw(): void;
+  /** Ends logind alone; only `startBus` brings it back. */
+  killLogind(): void;
   /** Ends bus and logind; the socket's file stays, as after a crash. */
   stopBus(): Promise<void>;
   startBus(): Promise<void>;
@@ -102,6 +104,7 @@ export async function startLogindHost(): Promise<LogindHost> {
     },
     freeze: () => void logind?.child.kill('SIGSTOP'),
     thaw: () => void logind?.child.kill('SIGCONT'),
+    killLogind: () => void logind?.child.kill('SIGKILL'),
     stopBus,
     startBus,
     async close() {

@@ -28,6 +28,7 @@ const STAND_INS: Readonly<Record<string, () => Promise<{ readonly standIn: Stand
   alibaba: () => import('./alibaba.ts'),
   tencent: () => import('./tencent.ts'),
   vmware: () => import('./vmware.ts'),
+  logind: () => import('./logind.ts'),
 };
 const HOSTS: Readonly<Record<string, (args: string[]) => Promise<void>>> = {
   mjf: runMjf,

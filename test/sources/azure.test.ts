@@ -7,6 +7,7 @@ import pino from 'pino';
 import { systemClock } from '../../agent/clock.ts';
 import type { Answer, Observation, Reading, StatedNotice } from '../../agent/lifetime/types.ts';
 import { type AzureConfig, azureSource, createAzure } from '../../agent/sources/azure.ts';
+import { patientAtFirst } from '../../agent/sources/azure-first-answer.ts';
 import { createOwnName } from '../../agent/sources/azure-name.ts';
 import { startDriver } from '../../agent/sources/driver.ts';
 import { NO_FACTS } from '../../agent/sources/facts.ts';
@@ -854,6 +855,12 @@ describe('azure: the first answer may take its time', () => {
     await Promise.all([host.seen(1, EVENTS_PATH), host.seen(1, COMPUTE_PATH)]);
     giveUp.abort();
     await reading;
+  });
+
+  it('a reading that was given up before it began does not wait', async () => {
+    const first = patientAtFirst(() => new Promise<string>(() => undefined), HOUR);
+    assert.equal(await codeOf(first.ask(AbortSignal.abort())), 'timeout');
+    assert.equal(await codeOf(first.ask(AbortSignal.abort())), 'timeout');
   });
 
   it('closing ends the patient question', async () => {

@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it, mock } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import esbuild from 'esbuild';
@@ -276,6 +276,16 @@ describe('logind on a real bus', { skip: lacks ?? false }, () => {
     assert.deepEqual(await noticeFrom(source), { is: 'negative' });
   });
 
+  it('a logind that dies over the question is no channel', async () => {
+    const { source } = open({ bus: host.address });
+    await noticeFrom(source);
+    host.freeze();
+    const reading = read(source);
+    await new Promise((resolve) => setImmediate(resolve));
+    host.killLogind();
+    assert.equal((await reading).outcome, 'no_channel');
+  });
+
   it('a reading ends with its signal', async () => {
     const { source } = open({ bus: host.address });
     await noticeFrom(source);
@@ -403,16 +413,28 @@ describe('logind where the bus is odd', () => {
     assert.equal(skipped.filter(({ level }) => level === 30).length, 1, 'the log is told once');
   });
 
-  it('a lost connection is asked for again by push, ever more rarely', async () => {
+  it('a lost connection is asked for again by push, ever more rarely, one request at a time', async () => {
     bus = await startOddBus('closes');
     const { source } = open({ bus: bus.address });
     const pushed = watch(source);
-    await failsWith(source, 'dbus_lost');
-    await pushed.next(0);
-    await failsWith(source, 'dbus_lost');
-    await failsWith(source, 'dbus_lost');
-    assert.equal(pushed.count(), 1, 'one request is under way at most');
-    await pushed.next(1);
+    mock.timers.enable({ apis: ['setTimeout'] });
+    try {
+      for (let failure = 0; failure < 3; failure += 1) await failsWith(source, 'dbus_lost');
+      mock.timers.tick(250);
+      assert.equal(pushed.count(), 1);
+      for (let loss = 1; loss < 8; loss += 1) {
+        await failsWith(source, 'dbus_lost');
+        mock.timers.tick(10_000);
+        assert.equal(pushed.count(), 1 + loss);
+      }
+      await failsWith(source, 'dbus_lost');
+      mock.timers.tick(4_999);
+      assert.equal(pushed.count(), 8);
+      mock.timers.tick(5_001);
+      assert.equal(pushed.count(), 9);
+    } finally {
+      mock.timers.reset();
+    }
   });
 });
 

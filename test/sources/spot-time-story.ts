@@ -221,6 +221,8 @@ export function describeSpotTime(platform: Platform, cleanUp: (action: () => unk
       await hear();
       assert.equal(heart.job('job_id'), undefined);
       assert.deepEqual(heart.noticeIds(), [`${name}/spot`]);
+      // Not taken for an answer: what is asked once is asked again after a failure.
+      assert.deepEqual(heart.sourceState(name)?.faults, { 'notice/@instance-id': 'bad_value' });
     });
 
     it('S4.3: the clock of the host is passed on', async () => {
