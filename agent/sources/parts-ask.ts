@@ -1,5 +1,4 @@
 /** One question to one part, surely bounded, and the part's own following kept alive. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Part, PartReport } from './parts.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
@@ -66,9 +65,23 @@ export async function keepFollowing(
       return;
     } catch (error) {
       handOver(asSourceError(error, part));
-      await sleep(retryMs(failures), undefined, { signal, ref: false }).catch(() => undefined);
+      await pause(retryMs(failures), signal);
     }
   }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    timer.unref();
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
 }
 
 function asSourceError(error: unknown, { name }: Part): SourceError {

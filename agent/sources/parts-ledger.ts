@@ -35,8 +35,8 @@ type Listed = 'notices' | 'keys';
 interface Entry<T> {
   readonly reading: Reading<T>;
   readonly untold: boolean;
-  /** How often running it was reported not to be there, and since when (monotonic). */
-  readonly gone: { readonly times: number; readonly sinceMs: number } | undefined;
+  /** How often running it was reported not to be there, since when (monotonic), and whether the heart was told. */
+  readonly gone: { readonly times: number; readonly sinceMs: number; readonly told: boolean } | undefined;
 }
 type Book<T> = Map<string, Entry<T>>;
 const KEY_BOOKS = ['machine', 'job', 'derivedMachine', 'derivedJob'] as const;
@@ -104,13 +104,14 @@ function enter<T>(
 
 function put<T>(book: Book<T>, name: string, reading: Reading<T>, nowMs: number): void {
   const before = book.get(name);
-  const isGone = reading.is === 'absent' || reading.is === 'negative';
+  const { times, sinceMs } = before?.gone ?? { times: 0, sinceMs: nowMs };
+  const told = before?.gone !== undefined && (before.gone.told || !before.untold);
   // An explicit "no" clears at once (S1.6): what is merely not there any more, before the heart heard it, must not hide it.
   const denied = before?.untold && before.reading.is === 'negative' && reading.is !== 'present';
   book.set(name, {
     reading: denied ? before.reading : reading,
     untold: true,
-    gone: isGone ? { times: (before?.gone?.times ?? 0) + 1, sinceMs: before?.gone?.sinceMs ?? nowMs } : undefined,
+    gone: reading.is === 'absent' || reading.is === 'negative' ? { times: times + 1, sinceMs, told } : undefined,
   });
 }
 
@@ -120,8 +121,11 @@ function prune<T>(book: Book<T>, mentioned: ReadonlySet<string>, nowMs: number):
     gone !== undefined && gone.times > FORGET_AFTER_TIMES && nowMs - gone.sinceMs > FORGET_AFTER_MS;
   for (const [name, entry] of old) if (isForgotten(entry)) book.delete(name);
   const left = old.filter(([name]) => book.has(name));
-  // Those that are gone go first, in the order in which they came.
-  const order = [...left.filter(([, { gone }]) => gone), ...left.filter(([, { gone }]) => !gone)];
+  // In the order in which they came, those that are gone first; but none of which the heart would never hear that it is.
+  const order = [
+    ...left.filter(([, { gone }]) => gone?.told),
+    ...left.filter(([, { gone, untold }]) => !gone && !untold),
+  ];
   for (const [name] of order.slice(0, Math.max(0, left.length - MAX_OLD_NAMES))) book.delete(name);
 }
 
