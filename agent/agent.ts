@@ -29,9 +29,11 @@ import {
 import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
 import { mountPoints } from './mount-points.ts';
+import { isOwnEndpoint } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
 import { openInhibitor } from './payloads/inhibitor.ts';
 import { findGone } from './payloads/liveness.ts';
+import { followable } from './pointer-rules.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
 import { type FilePublisher, openFilePublisher } from './publish/files.ts';
 import type { HttpServer } from './publish/http/server.ts';
@@ -222,6 +224,14 @@ export function startAgent(options: AgentOptions): Agent {
   const startSources = (): void =>
     beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.start(config) });
 
+  function allowedOf(pointers: Pointers): Pointers {
+    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownPorts);
+    const { allowed, refused } = followable(pointers, { isOwn, mounts: mountPoints(root) });
+    for (const { name, why } of refused)
+      log.warn({ event: 'pointer_refused', name }, `the metadata names ${name}, which is not followed: ${why}`);
+    return allowed;
+  }
+
   /** A shutdown of logind's waits for the payloads, and for the last word to the site (SYSTEMS.md, "systemd"). */
   function holdShutdown({ sources, payloads }: Snapshot): void {
     // Also while it does not answer: the lock would be let go at the worst moment.
@@ -233,9 +243,10 @@ export function startAgent(options: AgentOptions): Agent {
   function follow(pointers: Pointers): void {
     if (POINTER_NAMES.every((name) => followed[name] === pointers[name])) return;
     followed = pointers;
+    const allowed = allowedOf(pointers);
     log.info({ event: 'pointers', names: Object.keys(pointers) }, 'the metadata says where the features are');
-    reports.pointTo(pointers.joboutputs);
-    beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.follow(pointers) });
+    reports.pointTo(allowed.joboutputs);
+    beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.follow(allowed) });
   }
 
   /** It went with the directory, and a second agent would believe the place to be free. */
@@ -273,7 +284,7 @@ export function startAgent(options: AgentOptions): Agent {
   }
 
   let followed = pointersOf(memory.state);
-  reports.pointTo(followed.joboutputs);
+  reports.pointTo(allowedOf(followed).joboutputs);
   const channels = openChannels({
     root,
     env,
@@ -283,7 +294,9 @@ export function startAgent(options: AgentOptions): Agent {
     firstBootMs: memory.firstBootMs,
     self: options.self,
     ownPorts,
-    pointers: followed,
+    pointers: allowedOf(followed),
+    known: knownSources(memory.state),
+    onSources: (sources) => beat.submit({ type: 'configure', policy: policyOf(config), sources }),
     emit: (observation) => beat.submit({ type: 'observation', observation }),
     count: metrics.count,
   });
@@ -394,6 +407,10 @@ const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
   report: config.report,
   log: config.log,
 });
+
+/** Sources that have spoken on this machine before, in this run or a former one. */
+const knownSources = ({ sources }: State): ReadonlySet<string> =>
+  new Set(Object.values(sources).flatMap(({ info, everGood }) => (everGood ? [info.name] : [])));
 
 /** Where the table of the logind source names another bus, the lock is taken there too. */
 function busOption({ source }: Config): { readonly busAddress?: string } {

@@ -6,12 +6,18 @@ import type { Logger } from 'pino';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/types.ts';
 import type { Observation, Pointers, SourceInfo } from './lifetime/types.ts';
-import { isOwnEndpoint, withoutOwnEndpoints } from './own-endpoint.ts';
+import { withoutOwnEndpoints } from './own-endpoint.ts';
 import type { LiveSource } from './ports.ts';
-import { createSources } from './sources/create.ts';
+import { chooseSources, createSources } from './sources/create.ts';
 import { type Driver, startDriver } from './sources/driver.ts';
 import { readMachineFacts } from './sources/facts.ts';
 import type { SourceDefinition } from './sources/source.ts';
+import { startTimer, type Timer } from './sources/timer.ts';
+
+/** udev and cloud-init may be later than the agent: their signs are looked for this often … */
+const LOOK_AGAIN_MS = 2_000;
+/** … for as long as a slow boot may take. */
+const LOOK_FOR_MS = 300_000;
 
 export interface Channels {
   /** Makes every source anew from this configuration. */
@@ -40,8 +46,12 @@ export interface ChannelsOptions {
   readonly self: { readonly command: string; readonly args: readonly string[] };
   /** Ports that the agent itself is to listen on. */
   readonly ownPorts: readonly number[];
-  /** As remembered from a former run. */
+  /** Places that the metadata names and that may be followed, as remembered from a former run. */
   readonly pointers: Pointers;
+  /** Sources that have spoken on this machine before: they are there although their sign may be gone (an ejected drive). */
+  readonly known?: ReadonlySet<string>;
+  /** There are other sources now, without anybody's asking: a platform's sign has come late. */
+  onSources?(infos: readonly SourceInfo[]): void;
   /** Names of sources that are not wanted here. */
   readonly without?: ReadonlySet<string>;
   emit(observation: Observation): void;
@@ -52,6 +62,10 @@ export function openChannels(options: ChannelsOptions): Channels {
   const { env, log, clock, ownPorts } = options;
   const drivers = new Map<string, Driver>();
   const silent = new Set<string>();
+  /** Platforms that were found once: an ejected drive or a firmware that cannot be read now does not unmake them. */
+  const found = new Set(options.known);
+  const lookUntilMono = clock.now().mono + LOOK_FOR_MS;
+  let looking: Timer | undefined;
   let { pointers } = options;
   let config: Config | undefined;
   let allAnswered: () => void = () => {};
@@ -63,17 +77,20 @@ export function openChannels(options: ChannelsOptions): Channels {
     const foreign = withoutOwnEndpoints({ config: current, env }, ownPorts);
     for (const from of foreign.dropped)
       log.info({ event: 'own_output', from }, `${from} names the agent itself, which is no source`);
+    const facts = readMachineFacts(options.root);
     const environment = {
       root: options.root,
       runtimeDir: options.runtimeDir,
       env: foreign.env,
       log,
       firstBootMs: options.firstBootMs,
-      facts: readMachineFacts(options.root),
-      pointers: withoutOwnPlaces(pointers, ownPorts),
+      facts,
+      pointers,
       self: options.self,
     };
-    for (const source of createSources(foreign.config, environment, only)) {
+    for (const { definition, used, sign } of chooseSources(foreign.config, environment, found))
+      if (used && sign !== undefined) found.add(definition.name);
+    for (const source of createSources(foreign.config, environment, { known: found, ...(only && { only }) })) {
       if (options.without?.has(source.name)) continue;
       silent.add(source.name);
       drivers.get(source.name)?.stop();
@@ -89,7 +106,28 @@ export function openChannels(options: ChannelsOptions): Channels {
 
   const infos = (): readonly SourceInfo[] => [...drivers.values()].map((driver) => driver.info());
 
+  /** Signs that were not there when the sources were made. */
+  function lookAgain(): void {
+    looking?.cancel();
+    looking = undefined;
+    if (config === undefined || options.onSources === undefined || clock.now().mono >= lookUntilMono) return;
+    looking = startTimer(clock, clock.now().mono + LOOK_AGAIN_MS, () => {
+      if (config === undefined) return;
+      const choices = chooseSources(config, { facts: readMachineFacts(options.root) }, found);
+      const late = choices.filter(({ definition, why }) => why === 'detected' && !drivers.has(definition.name));
+      const names = late.map(({ definition }) => definition.name).filter((name) => !options.without?.has(name));
+      if (names.length > 0) {
+        for (const { definition, sign } of late)
+          log.info({ event: 'source_detected_late', source: definition.name }, `${definition.name}: ${sign}`);
+        options.onSources?.(make(config, (definition) => names.includes(definition.name)));
+      }
+      lookAgain();
+    });
+  }
+
   const stop = (): void => {
+    looking?.cancel();
+    looking = undefined;
     for (const driver of drivers.values()) driver.stop();
     drivers.clear();
     silent.clear();
@@ -99,6 +137,7 @@ export function openChannels(options: ChannelsOptions): Channels {
     start(next) {
       config = next;
       stop();
+      lookAgain();
       return make(next);
     },
     follow(next) {
@@ -114,9 +153,4 @@ export function openChannels(options: ChannelsOptions): Channels {
     answered,
     stop,
   };
-}
-
-/** Metadata that was written with this machine's own addresses in mind (a template that exports our URL) leads to ourselves. */
-function withoutOwnPlaces(pointers: Pointers, ownPorts: readonly number[]): Pointers {
-  return Object.fromEntries(Object.entries(pointers).filter(([, place]) => !isOwnEndpoint(place, ownPorts)));
 }

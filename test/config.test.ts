@@ -94,6 +94,13 @@ test('without a file neither smol-toml nor ajv is loaded, flags and simple varia
   assert.deepEqual(JSON.parse(out), [true, 300_000, []]);
 });
 
+test('a cron expression is a poll, at any time of any day and as often as each second', async () => {
+  for (const poll of ['0,30 * * * *', '*/3 * * * * *', '0 6 * * MON-FRI', '0 0 29 2 *', ' 0 6 * * 5L '])
+    assert.deepEqual((await loadGood({ files: { 'config.toml': `[source.mjf]\npoll = "${poll}"\n` } })).source, {
+      mjf: { poll },
+    });
+});
+
 test('later wins: config.toml < conf.d by name < environment < flags; tables merge deeply, lists are replaced', async () => {
   const config = await loadGood({
     files: {
@@ -334,6 +341,22 @@ for (const [name, text, expected] of [
     '[source.directory]\npoll = "100ms"',
     /source\.directory\.poll: expected at least 200ms, got "100ms"/,
   ],
+  [
+    'a poll of words that are no cron expression',
+    '[source.mjf]\npoll = "a b c d e"',
+    /source\.mjf\.poll: expected minutes from 0 to 59, got "a"; hours from 0 to 23, got "b"; .* in "a b c d e"/,
+  ],
+  [
+    'a poll on a day that never comes',
+    '[source.directory]\npoll = "0 0 31 2 *"',
+    /source\.directory\.poll: expected days that these months have, got "31"/,
+  ],
+  [
+    'a poll at the working day next to one that never comes',
+    '[source.directory]\npoll = "0 0 31W 2 *"',
+    /source\.directory\.poll: expected a time that comes, got "0 0 31W 2 \*", which never does/,
+  ],
+  ['a poll that is nothing', '[source.directory]\npoll = "soon"', /source\.directory\.poll: expected a duration/],
   [
     'a relative path of a source',
     '[source.directory]\nmachinefeatures = "etc"',

@@ -5,7 +5,9 @@ import type { Clock } from '../clock.ts';
 import { type Config, policyOf } from '../config.ts';
 import { initialState } from '../lifetime/state.ts';
 import { step } from '../lifetime/step.ts';
-import type { Observation, SourceInfo } from '../lifetime/types.ts';
+import type { Observation, Pointers, SourceInfo } from '../lifetime/types.ts';
+import { mountPoints } from '../mount-points.ts';
+import { followable } from '../pointer-rules.ts';
 import { selfCommand } from '../self.ts';
 import type { Places } from './environment.ts';
 
@@ -44,7 +46,7 @@ export function ownSources(options: {
 }): OwnSources {
   const { config, env, log, clock, emit } = options;
   let started = false;
-  let followed = false;
+  let pointers: Pointers = {};
   const channels = openChannels({
     root: '/',
     env,
@@ -59,13 +61,27 @@ export function ownSources(options: {
     count: () => {},
     emit(observation) {
       emit(observation);
-      const pointers = observation.outcome === 'answer' ? observation.answer.pointers : undefined;
-      if (!started || followed || pointers === undefined) return;
-      followed = true;
-      channels.follow(pointers);
+      const told = learn(observation);
+      if (!started || told === undefined) return;
+      channels.follow(told);
       options.onSources();
     },
+    onSources: () => options.onSources(),
   });
+
+  /** The places that may be followed, where this observation names another one than was known: the first word counts. */
+  function learn(observation: Observation): Pointers | undefined {
+    const answer =
+      observation.outcome === 'answer'
+        ? observation.answer
+        : observation.outcome === 'failed'
+          ? observation.partial
+          : undefined;
+    const before = pointers;
+    pointers = { ...answer?.pointers, ...before };
+    if (Object.keys(pointers).length === Object.keys(before).length) return undefined;
+    return followable(pointers, { isOwn: () => false, mounts: mountPoints('/') }).allowed;
+  }
   const infos = (): readonly SourceInfo[] => (started ? channels.infos() : []);
   const pollAll = (): Promise<unknown> => channels.pollAll();
 

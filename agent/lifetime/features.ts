@@ -198,7 +198,12 @@ export function translate(
   }
   for (const [old, { to, factor, lrms }] of Object.entries(LEGACY[side])) {
     const reading = keys[old];
-    if (reading === undefined || reading.is === 'absent' || reading.is === 'negative') continue;
+    if (reading === undefined) continue;
+    if (reading.is === 'absent' || reading.is === 'negative') {
+      // In an answer that speaks of some names only, the old name stood for the new one.
+      if (!result.has(to)) result.set(to, reading);
+      continue;
+    }
     const modern = result.get(to);
     if (modern !== undefined && modern.is !== 'absent') continue;
     result.set(to, scale(side, to, reading, factor ?? 1, lrms ? keys[LRMS_FACTOR] : undefined));

@@ -112,7 +112,7 @@ function unanswered(record: SourceRecord, observation: Exclude<Observation, { ou
 }
 
 function readSide(record: SourceRecord, side: Side, reading: FeatureReading, now: Instant, lost: boolean) {
-  const { rank } = record.info;
+  const rank = reading.pointed ? 'platform' : record.info.rank;
   const translated = translate(side, rank, reading.keys);
   const before = record.keys[side];
   const live = Object.keys(before).filter((key) => isLive(before[key]));

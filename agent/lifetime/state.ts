@@ -226,9 +226,13 @@ function forRepeat(record: PayloadRecord): PayloadRecord {
   return { ...record, episode: { ...record.episode, marks } };
 }
 
-/** Written by a version that did not know them. */
+/**
+ * With what a version wrote that did not know some of it. What was wrong is told anew by the source, or is over: a key that
+ * went away meanwhile would be complained of for ever.
+ */
 const withAllFields = (record: SourceRecord): SourceRecord => ({
   ...record,
+  faults: {},
   derived: record.derived ?? { machine: {}, job: {} },
   pointers: record.pointers ?? {},
   pointersBefore: record.pointersBefore ?? [],

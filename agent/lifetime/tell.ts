@@ -37,7 +37,11 @@ export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] 
     const old = known.get(notice.id);
     known.delete(notice.id);
     const fields = { notice: notice.id, kind: notice.kind, deadline: at(notice.deadlineMs), reason: notice.reason };
-    if (old === undefined) effects.push(log('info', 'notice_new', fields, `${notice.id}: ${notice.kind} announced`));
+    // At the start they come from the memory of a former run, and were announced then.
+    if (old === undefined && before === null)
+      effects.push(log('info', 'notice_restored', fields, `${notice.id}: ${notice.kind} still stands`));
+    else if (old === undefined)
+      effects.push(log('info', 'notice_new', fields, `${notice.id}: ${notice.kind} announced`));
     else if (old.deadlineMs !== notice.deadlineMs || old.kind !== notice.kind)
       effects.push(log('info', 'notice_changed', fields, `${notice.id}: ${notice.kind} changed`));
     if (notice.brokenPromise && !old?.brokenPromise)
@@ -45,7 +49,26 @@ export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] 
   }
   for (const notice of known.values())
     effects.push(log('info', 'notice_cleared', { notice: notice.id, kind: notice.kind }, `${notice.id}: cleared`));
-  return effects;
+  return [...effects, ...tellClocks(before, after)];
+}
+
+/** S4.3: a host's clock that is planned with. */
+function tellClocks(before: Snapshot | null, after: Snapshot): Effect[] {
+  return after.sources.flatMap(({ name, clockOffsetSecs }) => {
+    const was = before?.sources.find((source) => source.name === name)?.clockOffsetSecs ?? null;
+    if (was === clockOffsetSecs) return [];
+    const fields = { source: name, clock_offset_secs: clockOffsetSecs };
+    return [
+      clockOffsetSecs === null
+        ? log('info', 'host_clock_agrees', fields, `${name}: the host's clock agrees with ours again`)
+        : log(
+            'warn',
+            'host_clock_differs',
+            fields,
+            `${name}: the host's clock is ${Math.abs(clockOffsetSecs)} s ${clockOffsetSecs > 0 ? 'ahead of' : 'behind'} ours, its times are planned on it`,
+          ),
+    ];
+  });
 }
 
 const at = (ms: number | null): number | null => (ms === null ? null : Math.floor(ms / 1000));

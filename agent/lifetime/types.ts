@@ -66,6 +66,8 @@ export interface FeatureReading {
    */
   readonly channel: string;
   readonly complete: boolean;
+  /** Only known names pass, as from a platform (S2.2): it was a platform's metadata that named this place. */
+  readonly pointed?: true;
   readonly keys: Readonly<Record<string, Reading<string>>>;
   readonly rest?: Rest;
 }

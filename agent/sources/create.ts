@@ -7,7 +7,7 @@ import type { Source, SourceDefinition, SourceEnvironment } from './source.ts';
 export interface Choice {
   readonly definition: SourceDefinition<never>;
   readonly used: boolean;
-  /** `configured`, `detected`, `always`; or why not: `not detected`, `turned off`, `not listed`. */
+  /** `configured`, `detected`, `known from before`, `always`; or why not: `not detected`, `turned off`, `not listed`. */
   readonly why: string;
   /** The sign by which it was detected, used or not. */
   readonly sign: string | undefined;
@@ -15,11 +15,12 @@ export interface Choice {
 
 /**
  * `sources = "auto"`: what is detected, unless the source's own table says otherwise (`enabled`, or a key that names the
- * channel); definitions without detection decide by themselves. A list: those alone.
+ * channel); definitions without detection decide by themselves. A list: those alone. `known`: found before on this machine.
  */
 export function chooseSources(
   config: Pick<Config, 'sources' | 'source'>,
   environment: Pick<SourceEnvironment, 'facts'>,
+  known: ReadonlySet<string> = new Set(),
 ): readonly Choice[] {
   return sourceDefinitions.map((definition) => {
     const sign = definition.detect?.(environment.facts);
@@ -31,7 +32,8 @@ export function chooseSources(
     if (definition.detect === undefined) return choice(true, 'always');
     const named = table['enabled'] === true || definition.explicitKeys?.some((key) => table[key] !== undefined);
     if (named) return choice(true, 'configured');
-    return sign === undefined ? choice(false, 'not detected') : choice(true, 'detected');
+    if (sign !== undefined) return choice(true, 'detected');
+    return known.has(definition.name) ? choice(true, 'known from before') : choice(false, 'not detected');
   });
 }
 
@@ -39,9 +41,12 @@ export function chooseSources(
 export function createSources(
   config: Pick<Config, 'sources' | 'source'>,
   environment: SourceEnvironment,
-  only: (definition: SourceDefinition<never>) => boolean = () => true,
+  {
+    known,
+    only = () => true,
+  }: { readonly known?: ReadonlySet<string>; readonly only?: (definition: SourceDefinition<never>) => boolean } = {},
 ): readonly Source[] {
-  return chooseSources(config, environment)
+  return chooseSources(config, environment, known)
     .filter(({ used, definition }) => used && only(definition))
     .flatMap(({ definition }) => createOf(definition, config, environment));
 }

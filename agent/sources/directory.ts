@@ -104,6 +104,7 @@ function createDirectorySource(config: DirectoryConfig, environment: SourceEnvir
     createSide({
       side,
       candidates: () => candidatesOf(side, config, environment, mounts),
+      isPointed: (place) => place === pointedPlace(side, environment) && !isUsual(side, place, config, environment),
       read: readPath,
       log,
     }),
@@ -145,6 +146,14 @@ function createDirectorySource(config: DirectoryConfig, environment: SourceEnvir
   };
 }
 
+/** A place that the metadata names, and that is looked at without its word too. */
+function isUsual(side: Side, place: string, config: DirectoryConfig, { root, env }: SourceEnvironment): boolean {
+  const name = side === 'machine' ? 'machinefeatures' : 'jobfeatures';
+  return [config[name], env[name.toUpperCase()], ...['etc', 'run/mjf-host'].map((dir) => path.join(root, dir, name))]
+    .filter((usual) => usual !== undefined)
+    .some((usual) => path.resolve('/', usual) === place);
+}
+
 /** Where this side may be, best first. Configuration names one place; so does a variable, unless it leads to ourselves. */
 function candidatesOf(
   side: Side,
@@ -161,15 +170,22 @@ function candidatesOf(
     const resolved = safeResolve(variable, { table, ownOutput: ownOutputPaths(environment.runtimeDir, table) });
     if (resolved.kind !== 'own_output') return [variable];
   }
-  const pointed = environment.pointers[name];
+  const pointed = pointedPlace(side, environment);
+  // What the host itself mounts comes first: it does not change when metadata that came late names another place.
   const places = [
-    ...(pointed?.startsWith('/') === true ? [path.resolve('/', pointed)] : []),
     path.join(environment.root, 'etc', name),
     path.join(environment.root, 'run/mjf-host', name),
+    ...(pointed === undefined ? [] : [pointed]),
   ];
   // A mount that followed a link of ours: we publish beside it (SYSTEMS.md, "systemd").
   const output = path.join(environment.runtimeDir, name);
   return mountAt(output, mounts())?.mountPoint === output ? [...places, output] : places;
+}
+
+/** By a platform's metadata (mjf.md, "Locations"). */
+function pointedPlace(side: Side, { pointers }: SourceEnvironment): string | undefined {
+  const place = pointers[side === 'machine' ? 'machinefeatures' : 'jobfeatures'];
+  return place?.startsWith('/') === true ? path.resolve('/', place) : undefined;
 }
 
 function combine(

@@ -10,6 +10,8 @@ import { SourceError } from './source.ts';
 import { parseInstant } from './times.ts';
 
 export const SPOT_ID = 'spot';
+/** As the vendor promises it: two minutes, but for hibernation. */
+export const SPOT_NOTICE_MS = 120_000;
 const ACTION_PATH = 'spot/instance-action';
 const TIME_PATH = 'spot/termination-time';
 
@@ -142,17 +144,21 @@ const noticeOf = (kind: NoticeKind, deadlineMs: number | null, action: string): 
   deadlineMs,
   reason: `spot ${action}`,
   onlyEarlier: true,
+  // Hibernation begins at once, and only informs.
+  ...(kind === 'hibernate' ? {} : { minimumNoticeMs: SPOT_NOTICE_MS }),
 });
 
-/** @throws SourceError `bad_json`, `bad_answer` (no action), `bad_time`. */
+/**
+ * What is certain but has no readable time gets what the platform guarantees (S1.3).
+ *
+ * @throws SourceError `bad_json`, `bad_answer` (no action).
+ */
 function actionOf(text: string, tellOnce: TellOnce): StatedNotice {
   const document = asRecord(parseJson(text, ACTION_PATH));
   const action = asText(document?.['action'])?.trim().toLowerCase() ?? '';
   if (action === '') throw new SourceError('bad_answer', `${ACTION_PATH} names no action`);
   const deadlineMs = parseInstant(asText(document?.['time']) ?? '') ?? null;
   const kind = KINDS.get(action);
-  // Hibernation begins at once and only informs; whatever else happens to the machine needs its time.
-  if (deadlineMs === null && kind !== 'hibernate') throw new SourceError('bad_time', `${ACTION_PATH} gives no time`);
   if (kind !== undefined) return noticeOf(kind, deadlineMs, action);
   // Whatever it means, this path exists only for machines that are about to be interrupted: the worst is planned for.
   const shown = excerpt(action);

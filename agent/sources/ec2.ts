@@ -7,7 +7,7 @@ import { durationMs } from '../duration.ts';
 import type { Reading } from '../lifetime/types.ts';
 import { type Ask, dated, oneLine, type TellOnce } from './ec2-ask.ts';
 import { eventParts } from './ec2-events.ts';
-import { spotParts } from './ec2-spot.ts';
+import { SPOT_NOTICE_MS, spotParts } from './ec2-spot.ts';
 import { TAGS_IN_FLIGHT, tagsPart } from './ec2-tags.ts';
 import type { MachineFacts } from './facts.ts';
 import { createMetadata } from './metadata.ts';
@@ -41,8 +41,6 @@ const TOKEN = {
 };
 /** Every endpoint has its own connection and one is for the token: those that hang must not make the others wait. */
 const ENDPOINTS = 8;
-/** The spot interruption notice, as the vendor promises it. */
-const SPOT_NOTICE_SECS = 120;
 /** More odd things than a service says in a day. */
 const MAX_TOLD = 64;
 
@@ -110,7 +108,7 @@ const lifeCyclePart = (ask: Ask): Part => ({
     const ifSpot = (value: string): Reading<string> =>
       life === 'spot' ? { is: 'present', value } : { is: 'negative' };
     return dated(answer, {
-      derived: { machine: { termination_allowed: ifSpot('1'), grace_secs: ifSpot(String(SPOT_NOTICE_SECS)) } },
+      derived: { machine: { termination_allowed: ifSpot('1'), grace_secs: ifSpot(String(SPOT_NOTICE_MS / 1000)) } },
     });
   },
 });

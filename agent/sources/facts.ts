@@ -65,7 +65,9 @@ function readShort(file: string): string | undefined {
     // Non-blocking: below a test's root, and in a damaged image, it may be a FIFO.
     fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     const buffer = Buffer.alloc(MAX_FACT_BYTES);
-    const text = buffer.toString('latin1', 0, fs.readSync(fd, buffer, 0, buffer.length, 0)).trim();
+    const read = buffer.toString('latin1', 0, fs.readSync(fd, buffer, 0, buffer.length, 0));
+    // What stands behind the end of a string is not part of it.
+    const text = read.split('\0', 1)[0]?.trim();
     return text === '' ? undefined : text;
   } catch {
     return undefined;

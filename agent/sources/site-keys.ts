@@ -4,7 +4,8 @@
  * is the tenant's own business and goes nowhere.
  */
 import { KNOWN_INPUT_KEYS } from '../lifetime/features.ts';
-import { POINTER_NAMES, type Pointers, type Reading, type Side } from '../lifetime/types.ts';
+import { POINTER_NAMES, type PointerName, type Pointers, type Reading, type Side } from '../lifetime/types.ts';
+import { parseTarget } from './link-local-target.ts';
 
 export interface SiteKeys {
   readonly machine: Readonly<Record<string, Reading<string>>>;
@@ -17,27 +18,35 @@ const FLAT = /^mjf@(machinefeatures|jobfeatures)@(.+)$/;
 const PREFIX = 'mjf_';
 /** A site has a dozen; a machine with thousands of tags has them for something else. */
 const MAX_KEYS = 128;
+/** No place is longer. */
+const MAX_PLACE = 2_048;
 
-/** From all names and values that a site gave, in its own spelling but for case: contexts write `SHUTDOWNTIME`. */
+/**
+ * From all names and values that a site gave, in its own spelling but for case: contexts write `SHUTDOWNTIME`. Pointers are
+ * places that can be used: http(s) URLs or absolute paths, without slashes at the end.
+ */
 export function siteKeys(given: Iterable<readonly [name: string, value: string]>): SiteKeys {
   const machine = new Map<string, Reading<string>>();
   const job = new Map<string, Reading<string>>();
-  const pointers: Partial<Record<(typeof POINTER_NAMES)[number], string>> = {};
+  const pointers: Partial<Record<PointerName, string>> = {};
   for (const [spelt, value] of given) {
-    if (machine.size + job.size >= MAX_KEYS) break;
-    const pointer = POINTER_NAMES.find((name) => name === spelt.toLowerCase());
+    const pointer = pointerOf(spelt);
     if (pointer !== undefined) {
-      if (isPlace(value.trim())) pointers[pointer] = value.trim().replace(/(?<=.)\/+$/, '');
+      const place = placeOf(value);
+      if (place !== undefined) pointers[pointer] = place;
       continue;
     }
+    if (machine.size + job.size >= MAX_KEYS) continue;
     for (const [side, key] of placesOf(spelt)) (side === 'machine' ? machine : job).set(key, { is: 'present', value });
   }
   return { machine: Object.fromEntries(machine), job: Object.fromEntries(job), pointers };
 }
 
 /** Whether it is worth asking for the value under this name at all. */
-export const isSiteKey = (name: string): boolean =>
-  POINTER_NAMES.some((pointer) => pointer === name.toLowerCase()) || placesOf(name).length > 0;
+export const isSiteKey = (name: string): boolean => pointerOf(name) !== undefined || placesOf(name).length > 0;
+
+const pointerOf = (spelt: string): PointerName | undefined =>
+  POINTER_NAMES.find((name) => name === spelt.toLowerCase());
 
 /** Where a name belongs. Old names keep their capitals (`mem_limit_MB`); all others are told apart without. */
 function placesOf(spelt: string): readonly (readonly [Side, string])[] {
@@ -51,6 +60,7 @@ function placesOf(spelt: string): readonly (readonly [Side, string])[] {
   const known = sidesOf(spelt);
   if (known.length > 0 || !spelt.toLowerCase().startsWith(PREFIX)) return known;
   const bare = spelt.slice(PREFIX.length);
+  if (bare === '') return [];
   const sides = sidesOf(bare).map(([side]) => side);
   const name = PREFIX + bare.toLowerCase();
   // An unknown name says by its ending whose it is, as those of the specification do.
@@ -65,6 +75,14 @@ function sidesOf(spelt: string): readonly (readonly [Side, string])[] {
 }
 
 const knownAs = (side: Side, spelt: string): string | undefined =>
-  KNOWN_INPUT_KEYS[side].find((key) => key === spelt || key.toLowerCase() === spelt.toLowerCase());
+  KNOWN_INPUT_KEYS[side].find((key) => key === spelt) ??
+  KNOWN_INPUT_KEYS[side].find((key) => key.toLowerCase() === spelt.toLowerCase());
 
-const isPlace = (text: string): boolean => /^https?:\/\/\S+$/i.test(text) || /^\/\S*$/.test(text);
+/** What could never be asked is not a place: in this boot it would stand in the way of the right one. */
+function placeOf(value: string): string | undefined {
+  const place = value.trim().replace(/\/+$/, '');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is looked for
+  if (place.length > MAX_PLACE || /[\s\u0000-\u001f\u007f]/.test(place)) return undefined;
+  if (place.startsWith('/')) return place;
+  return /^https?:\/\/[^/]/i.test(place) && typeof parseTarget(place) === 'object' ? place : undefined;
+}

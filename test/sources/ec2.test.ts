@@ -44,6 +44,9 @@ const spotNotice = (kind: StatedNotice['kind'], deadlineMs: number | null, reaso
   value: { kind, deadlineMs, reason, onlyEarlier: true },
 });
 
+/** For what would wait for ever if it were wrong. */
+const PATIENT = { timeout: 60_000 };
+
 function logInto() {
   const lines: { readonly event: string; readonly msg: string }[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
@@ -115,7 +118,6 @@ describe('ec2: spot interruption', () => {
   ] as const)
     it(`where both speak, the action decides the kind and the earlier time counts, also if ${which} answers last`, async () => {
       const host = await startHost();
-      const source = sourceOn(host);
       const [early, late] = [soon(100), soon(120)];
       for (const kind of ['stop', 'hibernate'] as const)
         for (const [ofAction, ofTime] of [
@@ -125,7 +127,7 @@ describe('ec2: spot interruption', () => {
           host.spot(kind, ofAction);
           host.set('spot/termination-time', isoSecs(ofTime));
           host.fault(slow, { is: 'slow', delayMs: 50 }, 1);
-          const reading = spot(await read(source));
+          const reading = spot(await read(sourceOn(host)));
           assert.ok(reading?.is === 'present');
           assert.equal(reading.value.kind, kind);
           assert.equal(reading.value.deadlineMs, early);
@@ -304,34 +306,38 @@ describe('ec2: how often it asks (S7)', () => {
     assert.ok(!again.includes(`${META}/instance-id`));
   });
 
-  it('termination-time is asked at each poll while the action fails, and while it alone announces', async () => {
-    const host = await startHost();
-    const source = sourceOn(host, { poll: '200ms' });
-    const driver = startDriver(source, {
-      emit: () => undefined,
-      log: pino({ level: 'silent' }),
-      clock: systemClock,
-      count: () => undefined,
-    });
-    try {
-      const times = () => host.requests.filter(({ path }) => path === TIME).length;
-      await host.seen(6, ACTION);
-      assert.equal(times(), 1);
-      host.fault(ACTION, { is: 'status', status: 500 });
-      await host.seen(3, TIME);
-      host.fault(ACTION, undefined);
-      // One that was on its way, perhaps, when the action recovered.
-      await host.seen(2, ACTION);
-      const before = times();
-      await host.seen(6, ACTION);
-      assert.ok(times() <= before + 1);
-      host.set('spot/termination-time', isoSecs(soon()));
-      await driver.pollNow();
-      await host.seen(3, TIME);
-    } finally {
-      driver.stop();
-    }
-  });
+  it(
+    'termination-time is asked at each poll while the action fails, and while it alone announces',
+    PATIENT,
+    async () => {
+      const host = await startHost();
+      const source = sourceOn(host, { poll: '200ms' });
+      const driver = startDriver(source, {
+        emit: () => undefined,
+        log: pino({ level: 'silent' }),
+        clock: systemClock,
+        count: () => undefined,
+      });
+      try {
+        const times = () => host.requests.filter(({ path }) => path === TIME).length;
+        await host.seen(6, ACTION);
+        assert.equal(times(), 1);
+        host.fault(ACTION, { is: 'status', status: 500 });
+        await host.seen(3, TIME);
+        host.fault(ACTION, undefined);
+        // One that was on its way, perhaps, when the action recovered.
+        await host.seen(2, ACTION);
+        const before = times();
+        await host.seen(6, ACTION);
+        assert.ok(times() <= before + 1);
+        host.set('spot/termination-time', isoSecs(soon()));
+        await driver.pollNow();
+        await host.seen(3, TIME);
+      } finally {
+        driver.stop();
+      }
+    },
+  );
 
   it('poll may be a cron expression, slow_poll any duration', async () => {
     const host = await startHost();
@@ -988,7 +994,7 @@ describe('ec2: session tokens', () => {
 });
 
 describe('ec2: slow and dead endpoints', () => {
-  it('all others hanging at once, the spot notice is read in time, again and again', async () => {
+  it('all others hanging at once, the spot notice is read in time, again and again', PATIENT, async () => {
     const host = await startHost({
       tags: { hs06: '1', total_cpu: '2', job_id: '3', shutdowntime: '4', hepscore23: '5' },
     });
@@ -1004,22 +1010,27 @@ describe('ec2: slow and dead endpoints', () => {
     }
   });
 
-  it('a hanging instance-action does not delay the others, and what it says when it comes is heard', async () => {
-    const host = await startHost();
-    host.fault(ACTION, { is: 'hang' }, 1);
-    host.event({ id: 'instance-event-1', code: 'instance-stop', notBeforeMs: soon() });
-    const source = sourceOn(host, { timeout: '10m' });
-    const answer = await read(source, { patient: false });
-    assert.equal(noticeIn(answer, 'instance-event-1')?.is, 'present');
-    assert.notEqual(spot(answer)?.is, 'absent');
-    const at = soon();
-    host.spot('stop', at);
-    // The hanging connection breaks: the answer to the next question is heard.
-    host.dropConnections();
-    let latest: Answer | undefined;
-    while (spot(latest ?? {})?.is !== 'present') latest = await read(source, { patient: false }).catch(() => undefined);
-    assert.deepEqual(spot(latest ?? {}), spotNotice('stop', at, 'spot stop'));
-  });
+  it(
+    'a hanging instance-action does not delay the others, and what it says when it comes is heard',
+    PATIENT,
+    async () => {
+      const host = await startHost();
+      host.fault(ACTION, { is: 'hang' }, 1);
+      host.event({ id: 'instance-event-1', code: 'instance-stop', notBeforeMs: soon() });
+      const source = sourceOn(host, { timeout: '10m' });
+      const answer = await read(source, { patient: false });
+      assert.equal(noticeIn(answer, 'instance-event-1')?.is, 'present');
+      assert.notEqual(spot(answer)?.is, 'absent');
+      const at = soon();
+      host.spot('stop', at);
+      // The hanging connection breaks: the answer to the next question is heard.
+      host.dropConnections();
+      let latest: Answer | undefined;
+      while (spot(latest ?? {})?.is !== 'present')
+        latest = await read(source, { patient: false }).catch(() => undefined);
+      assert.deepEqual(spot(latest ?? {}), spotNotice('stop', at, 'spot stop'));
+    },
+  );
 
   it('a slow first call is waited for', async () => {
     const host = await startHost();
@@ -1084,22 +1095,26 @@ describe('ec2: through the driver', () => {
     });
   }
 
-  it('a notice that comes later is seen by the poll, although its token has expired and the tags hang', async () => {
-    const host = await startHost({ tokens: 'required', tags: { hs06: '1' } });
-    host.fault(`${TAGS}*`, { is: 'hang' });
-    const at = soon();
-    const answer = await until(
-      sourceOn(host, { poll: '200ms', timeout: '10m' }),
-      (each) => spot(each)?.is === 'present',
-      () => {
-        host.expireTokens();
-        host.spot('stop', at);
-      },
-    );
-    assert.deepEqual(spot(answer), spotNotice('stop', at, 'spot stop'));
-  });
+  it(
+    'a notice that comes later is seen by the poll, although its token has expired and the tags hang',
+    PATIENT,
+    async () => {
+      const host = await startHost({ tokens: 'required', tags: { hs06: '1' } });
+      host.fault(`${TAGS}*`, { is: 'hang' });
+      const at = soon();
+      const answer = await until(
+        sourceOn(host, { poll: '200ms', timeout: '10m' }),
+        (each) => spot(each)?.is === 'present',
+        () => {
+          host.expireTokens();
+          host.spot('stop', at);
+        },
+      );
+      assert.deepEqual(spot(answer), spotNotice('stop', at, 'spot stop'));
+    },
+  );
 
-  it('an outage is survived: nothing is announced or cleared by it', async () => {
+  it('an outage is survived: nothing is announced or cleared by it', PATIENT, async () => {
     const host = await startHost();
     host.spot('terminate', soon());
     host.fault('*', { is: 'reset' });

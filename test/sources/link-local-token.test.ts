@@ -24,41 +24,37 @@ const failure = (code: 'refused' | 'timeout' | 'reset', connected: boolean): Htt
 const statusOf = (outcome: HttpOutcome) => (outcome.kind === 'response' ? outcome.status : outcome.code);
 
 /** A service that gives tokens and wants the newest, unless the test says otherwise; remembers what it was asked. */
-class Service {
-  nowMs = 0;
-  readonly puts: LinkLocalRequest[] = [];
-  readonly gets: LinkLocalRequest[] = [];
-  newest: string | undefined;
-  ttl = '21600';
-  onPut: (n: number) => HttpOutcome | Promise<HttpOutcome> = (n) =>
-    response(200, `token-${n}\n`, { 'x-ttl-seconds': this.ttl });
-  isValid: (token: string | undefined) => boolean = (token) => token === this.newest;
-  readonly keeper = createTokenKeeper(
-    {
-      request: async (request) => {
-        if (request.method === 'PUT') {
-          this.puts.push(request);
-          const outcome = await this.onPut(this.puts.length);
-          if (statusOf(outcome) === 200 && outcome.kind === 'response') this.newest = outcome.body.toString().trim();
-          return outcome;
-        }
-        this.gets.push(request);
-        await new Promise((resolve) => setImmediate(resolve));
-        return response(this.isValid(request.headers?.['X-token']) ? 200 : 401);
-      },
-      close: () => undefined,
-    },
-    OPTIONS,
-    () => this.nowMs,
-  );
-  get = async (request = GET) => statusOf(await this.keeper.request(request));
-  /** Tokens of the GETs, in order. */
-  tokens = () => this.gets.map(({ headers }) => headers?.['X-token']);
+function startService() {
+  const service = {
+    nowMs: 0,
+    puts: [] as LinkLocalRequest[],
+    gets: [] as LinkLocalRequest[],
+    newest: '',
+    ttl: '21600',
+    onPut: (n: number): HttpOutcome | Promise<HttpOutcome> =>
+      response(200, `token-${n}\n`, { 'x-ttl-seconds': service.ttl }),
+    isValid: (token: string | undefined): boolean => token === service.newest,
+    /** Tokens of the GETs, in order. */
+    tokens: () => service.gets.map(({ headers }) => headers?.['X-token']),
+  };
+  async function request(asked: LinkLocalRequest): Promise<HttpOutcome> {
+    if (asked.method === 'PUT') {
+      service.puts.push(asked);
+      const outcome = await service.onPut(service.puts.length);
+      if (outcome.kind === 'response' && outcome.status === 200) service.newest = outcome.body.toString().trim();
+      return outcome;
+    }
+    service.gets.push(asked);
+    await new Promise((resolve) => setImmediate(resolve));
+    return response(service.isValid(asked.headers?.['X-token']) ? 200 : 401);
+  }
+  const keeper = createTokenKeeper({ request, close: () => undefined }, OPTIONS, () => service.nowMs);
+  return Object.assign(service, { get: async (asked = GET) => statusOf(await keeper.request(asked)) });
 }
 
 describe('tokens', () => {
   it('one is asked for before the first question, and carried by every one', async () => {
-    const service = new Service();
+    const service = startService();
     assert.equal(await service.get(), 200);
     assert.equal(await service.get(), 200);
     assert.equal(service.puts.length, 1);
@@ -74,13 +70,13 @@ describe('tokens', () => {
   });
 
   it('questions at the same time share one', async () => {
-    const service = new Service();
+    const service = startService();
     assert.deepEqual(await Promise.all([service.get(), service.get(), service.get()]), [200, 200, 200]);
     assert.equal(service.puts.length, 1);
   });
 
   it('is renewed a minute before its end, and not earlier', async () => {
-    const service = new Service();
+    const service = startService();
     await service.get();
     service.nowMs += 21_600_000 - MINUTE_MS - 1;
     await service.get();
@@ -100,7 +96,7 @@ describe('tokens', () => {
     ['1e9', 21_540_000],
   ] as const)
     it(`the service may say how long it lives: ${ttl}`, async () => {
-      const service = new Service();
+      const service = startService();
       service.ttl = ttl;
       await service.get();
       service.nowMs += lastsMs - 1;
@@ -112,7 +108,7 @@ describe('tokens', () => {
     });
 
   it('3. that the service forgot is replaced on 401, and the question repeated with the new one alone', async () => {
-    const service = new Service();
+    const service = startService();
     await service.get({ ...GET, headers: { 'x-TOKEN': 'of the caller' } });
     service.newest = 'another';
     assert.equal(await service.get({ ...GET, headers: { 'x-TOKEN': 'of the caller' } }), 200);
@@ -122,7 +118,7 @@ describe('tokens', () => {
   });
 
   it('is replaced once for all questions that were refused because of it', async () => {
-    const service = new Service();
+    const service = startService();
     await service.get();
     service.newest = 'another';
     assert.deepEqual(
@@ -133,7 +129,7 @@ describe('tokens', () => {
   });
 
   it('a service that refuses every token is asked for one more by each question, and no more', async () => {
-    const service = new Service();
+    const service = startService();
     service.isValid = () => false;
     for (let n = 1; n <= 5; n += 1) {
       assert.equal(await service.get(), 401);
@@ -147,7 +143,7 @@ describe('tokens', () => {
 
   for (const status of [400, 403, 404, 405, 301, 204] as const)
     it(`PUT answered ${status}: there are none; asked for again minutes later`, async () => {
-      const service = new Service();
+      const service = startService();
       const { onPut } = service;
       service.onPut = () => response(status);
       service.isValid = (token) => token === undefined;
@@ -166,7 +162,7 @@ describe('tokens', () => {
     });
 
   it('there were none, and now they are required: 401 asks for one at once', async () => {
-    const service = new Service();
+    const service = startService();
     const { onPut } = service;
     service.onPut = () => response(404);
     service.isValid = () => true;
@@ -179,7 +175,7 @@ describe('tokens', () => {
 
   for (const status of [429, 500, 503] as const)
     it(`PUT answered ${status} passes: the question is asked without, the next one with`, async () => {
-      const service = new Service();
+      const service = startService();
       const { onPut } = service;
       service.onPut = () => response(status);
       service.isValid = () => true;
@@ -190,7 +186,7 @@ describe('tokens', () => {
     });
 
   it('and where tokens are required, such a question makes no second PUT', async () => {
-    const service = new Service();
+    const service = startService();
     service.onPut = () => response(503);
     service.isValid = () => false;
     assert.equal(await service.get(), 401);
@@ -198,7 +194,7 @@ describe('tokens', () => {
   });
 
   it('a PUT that hangs (hop limit) costs one question a second each minute, and the others nothing', async () => {
-    const service = new Service();
+    const service = startService();
     service.onPut = () => failure('timeout', true);
     service.isValid = (token) => token === undefined;
     for (let n = 0; n < 5; n += 1) assert.equal(await service.get(), 200);
@@ -210,7 +206,7 @@ describe('tokens', () => {
   });
 
   it('a PUT whose connection breaks passes', async () => {
-    const service = new Service();
+    const service = startService();
     const { onPut } = service;
     service.onPut = () => failure('reset', true);
     service.isValid = () => true;
@@ -221,7 +217,7 @@ describe('tokens', () => {
   });
 
   it('nobody there: said at once, not found out twice', async () => {
-    const service = new Service();
+    const service = startService();
     service.onPut = () => failure('refused', false);
     assert.equal(await service.get(), 'refused');
     assert.equal(service.gets.length, 0);
@@ -238,7 +234,7 @@ describe('tokens', () => {
     ['far too much', 'x'.repeat(5_000)],
   ] as const)
     it(`${what} is no token`, async () => {
-      const service = new Service();
+      const service = startService();
       service.onPut = () => response(200, token);
       service.isValid = (given) => given === undefined;
       assert.equal(await service.get(), 200);
@@ -246,7 +242,7 @@ describe('tokens', () => {
     });
 
   it('what is given up while the token is on its way ends at once, and takes nobody along', async () => {
-    const service = new Service();
+    const service = startService();
     let answer: (outcome: HttpOutcome) => void = () => undefined;
     service.onPut = () =>
       new Promise((resolve) => {

@@ -72,6 +72,12 @@ async function read(given: Given, trace?: (entry: TraceEntry) => void): Promise<
   return source.read({ signal: AbortSignal.timeout(1000), fresh: false });
 }
 
+async function isComplete(given: Given): Promise<readonly (boolean | undefined)[]> {
+  const result = await read(given);
+  assert.ok(result.outcome === 'answer');
+  return [result.answer.machine?.complete, result.answer.job?.complete];
+}
+
 /** `machine/key=value`, `job/key?code`, `machinefeatures -> place`. */
 async function said(given: Given): Promise<readonly string[]> {
   const result = await read(given);
@@ -145,6 +151,76 @@ describe('fw_cfg', () => {
     fs.mkdirSync(deep, { recursive: true });
     fs.writeFileSync(path.join(deep, 'raw'), '8');
     assert.deepEqual(fwCfgPlace(root).words, []);
+  });
+});
+
+describe('more than a site can mean', () => {
+  const FLOOD = Array.from({ length: 200 }, (_, n) => `a${String(n).padStart(3, '0')}`);
+  const flooded = (of: (key: string) => string) => Object.fromEntries(FLOOD.map((key) => [of(key), 'x']));
+  const KNOWN = { jobfeatures: '/jf', 'machinefeatures/shutdowntime': '1766440000', 'jobfeatures/job_id': 'vm-17' };
+  const EXPECTED = ['job/job_id=vm-17', 'jobfeatures -> /jf', 'machine/shutdowntime=1766440000'];
+  const isFlood = (line: string): boolean => /^machine\/mjf_a\d/.test(line);
+
+  for (const [name, given] of [
+    [
+      'fw_cfg files',
+      {
+        fwCfg: {
+          ...flooded((key) => `opt/a/machinefeatures/${key}`),
+          ...Object.fromEntries(Object.entries(KNOWN).map(([key, value]) => [`opt/z/${key}`, value])),
+        },
+      },
+    ],
+    [
+      'OEM strings',
+      {
+        oem: [
+          ...FLOOD.map((key) => `machinefeatures/${key}=x`),
+          ...Object.entries(KNOWN).map((pair) => pair.join('=')),
+        ],
+      },
+    ],
+    [
+      'credentials',
+      {
+        credentials: {
+          ...flooded((key) => `mjf.machinefeatures.${key}`),
+          ...Object.fromEntries(Object.entries(KNOWN).map(([key, value]) => [`mjf.${key.replace('/', '.')}`, value])),
+        },
+      },
+    ],
+  ] as const)
+    it(`${name}: what is known passes, and what was cut is not said to be absent`, async () => {
+      const lines = await said(given);
+      assert.deepEqual(
+        lines.filter((line) => !isFlood(line)),
+        EXPECTED,
+      );
+      assert.equal(lines.filter(isFlood).length, 128);
+      assert.deepEqual(await isComplete(given), [false, false]);
+    });
+
+  it('all that a site means is complete', async () => {
+    assert.deepEqual(await isComplete({ oem: ['machinefeatures/shutdowntime=1', 'machinefeatures/rack=R1'] }), [
+      true,
+      true,
+    ]);
+  });
+
+  it('a directory of thousands of names: ours are looked at first, and it is not complete', async () => {
+    const others = Object.fromEntries(
+      Array.from({ length: 1_100 }, (_, n) => [`opt/a/machinefeatures/a${n}`, 'x'] as const),
+    );
+    const given = { fwCfg: { ...others, 'opt/a/machinefeatures/shutdowntime': '1766440000' } };
+    assert.deepEqual(
+      (await said(given)).filter((line) => !isFlood(line)),
+      ['machine/shutdowntime=1766440000'],
+    );
+    assert.deepEqual(await isComplete(given), [false, false]);
+    const beside = Object.fromEntries(Array.from({ length: 1_100 }, (_, n) => [`opt/a${n}/x`, 'x'] as const));
+    const below = { fwCfg: { ...beside, 'opt/machinefeatures/shutdowntime': '1766440000' } };
+    assert.deepEqual(await said(below), ['machine/shutdowntime=1766440000']);
+    assert.deepEqual(await isComplete(below), [false, false]);
   });
 });
 
@@ -328,7 +404,7 @@ describe('detection', () => {
       fs.writeFileSync(path.join(root, 'sys/class/dmi/id', field), `${text}\n`);
     }
     const environment = sourceEnvironment({ root, facts: readMachineFacts(root) });
-    return createSources({ sources: 'auto', source: {} }, environment, ({ name }) => name === 'qemu').length;
+    return createSources({ sources: 'auto', source: {} }, environment, { only: ({ name }) => name === 'qemu' }).length;
   };
   for (const [name, count, given, dmi] of [
     ['fw_cfg', 1, { fwCfg: { 'opt/a/b': 'x' } }, {}],

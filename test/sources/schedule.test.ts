@@ -131,12 +131,41 @@ describe('occurrences', () => {
     ['@daily', /five or six fields, got "@daily"/],
     ['0 6 *', /five or six fields/],
     ['0 6 * * ; rm', /expected/],
+    ['*/2 * * * * *', /at most 288 beginnings a day, such as "\*\/5 \* \* \* \*", got 43200 in "\*\/2 \* \* \* \* \*"/],
+    ['0-58 * * * * *', /at most 288 beginnings a day.*got 84960/],
+    ['* * * * *', /at most 288 beginnings a day.*got 1440/],
   ] as const)
     it(`${cron} is refused with what would be right`, () =>
       assert.rejects(
         cronTimes(cron, 'UTC'),
         (error: Error) => error instanceof RangeError && expected.test(error.message),
       ));
+
+  it('the same minute written twice is one beginning', async () => {
+    const fields = Array.from({ length: 60 }, () => '5').join();
+    assert.deepEqual(await list(`${fields} * * * *`, 'UTC', '2025-06-01T00:00:00Z', 2), [
+      '2025-06-01T00:05:00Z',
+      '2025-06-01T01:05:00Z',
+    ]);
+  });
+
+  it('as many beginnings as there may be cost little, also in the night when the clocks change', async (t) => {
+    const asked = t.mock.method(Intl.DateTimeFormat.prototype, 'formatToParts').mock;
+    for (const around of ['2026-03-29T00:30:00Z', '2026-10-25T00:30:00Z']) {
+      const times = await cronTimes('*/5 * * * *', 'Europe/Zurich');
+      const before = asked.callCount();
+      let count = 0;
+      for (let ms = times.next(at(around) - DAY); ms !== undefined && ms < at(around) + DAY; ms = times.next(ms))
+        count += 1;
+      assert.equal(count, 2 * 288 - 1);
+      const first = asked.callCount() - before;
+      // The offset on both sides of five days, where it changes, and which day it is at each question.
+      assert.ok(first < 300 + count, `the time zone was asked ${first} times`);
+      for (let i = 0; i < 100; i += 1) times.previous(at(around) - i * MINUTE, at(around) - DAY);
+      const again = asked.callCount() - before - first;
+      assert.ok(again <= 200, `the time zone was asked ${again} times more`);
+    }
+  });
 
   it('an offset, nonsense and nothing are no time zones', () => {
     assert.deepEqual(['UTC', 'Europe/Zurich', '+01:00', 'Europe/Zürich', '', 'Mars/Base'].map(isTimeZone), [
@@ -217,6 +246,8 @@ describe('windows', () => {
   it('several schedules are one source, and one that cannot be understood takes no other along', async () => {
     const rows = [{ ...PATCH_DAY, name: 'bad', cron: '0 25 * * *' }, PATCH_DAY];
     assert.deepEqual(await said(rows, PATCH_MS), ['bad unknown', STATED]);
+    const dense = { ...PATCH_DAY, name: 'dense', cron: '*/2 * * * * *' };
+    assert.deepEqual(await said([dense, PATCH_DAY], PATCH_MS), ['dense unknown', STATED]);
     const alone = createScheduleSource(rows.slice(0, 1), sourceEnvironment(), () => PATCH_MS);
     await assert.rejects(alone.read({ signal: AbortSignal.timeout(1000), fresh: false }), { code: 'bad_cron' });
   });
@@ -241,7 +272,7 @@ describe('windows', () => {
   it('there is a source only where a window is configured, and nothing is detected', () => {
     const environment = sourceEnvironment();
     const names = (table: Readonly<Record<string, unknown>>) =>
-      createSources({ sources: 'auto', source: table }, environment, ({ name }) => name === 'schedule').map(
+      createSources({ sources: 'auto', source: table }, environment, { only: ({ name }) => name === 'schedule' }).map(
         ({ name, rank }) => [name, rank],
       );
     assert.deepEqual(names({}), []);
@@ -362,7 +393,7 @@ describe('what the heart makes of it', () => {
 describe('driven', () => {
   it('reads at the very edges, between two polls', async () => {
     // Loaded beforehand, so that turned clocks wait for nothing real.
-    await cronTimes('* * * * *', 'UTC');
+    await cronTimes('0 * * * *', 'UTC');
     mock.timers.enable({ apis: ['setTimeout', 'Date'], now: at('2025-06-01T05:49:50Z') });
     const seen: string[] = [];
     let heard: () => void = () => undefined;
@@ -435,6 +466,11 @@ describe('configuration', () => {
     ],
     ['a day that no month has there', table({ cron: '0 6 30 2 1#5' }), /^source\.schedule\[0\]\.cron: expected/],
     [
+      'more beginnings than anybody means',
+      table({ cron: '*/2 * * * * *', duration: '1s', announce: '1s', timezone: 'Europe/Zurich' }),
+      /^source\.schedule\[0\]\.cron: expected at most 288 beginnings a day, such as "\*\/5 \* \* \* \*", got 43200/,
+    ],
+    [
       'an unknown time zone',
       table({ timezone: 'Europe/Zürich' }),
       /^source\.schedule\[0\]\.timezone: expected an IANA time zone such as "Europe\/Zurich"/,
@@ -472,6 +508,7 @@ describe('configuration', () => {
 
   for (const [name, text, expected] of [
     ['windows with a minute between them are fine', table({ cron: '0 * * * *', duration: '59m' }), []],
+    ['a window each five minutes is fine', table({ cron: '*/5 * * * *', duration: '1m' }), []],
     ['windows that now and then overlap are fine', table({ cron: '0 6 * * 1,2', duration: '30h' }), []],
     ['both days', table({ cron: '0 6 1 * 2' }), [/cron: day of month and day of week must both fit/]],
     [

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import { systemClock } from '../../agent/clock.ts';
@@ -36,6 +38,16 @@ function makeSource(host: VmwareHost, config: VmwareConfig = {}, trace?: (entry:
   assert.ok(source);
   sources.push(source);
   return source;
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+/** What has ended and was not waited for yet by whoever inherited it is not alive. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 const TIMES = 6;
@@ -201,6 +213,58 @@ describe('the tools', () => {
     tool.close();
   });
 
+  it('what a wrapper has started ends with it: when its time is over, when nobody wants it any more, and at close', async () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-wrapper-'));
+    const pids = path.join(directory, 'pids');
+    const started = (): readonly number[] =>
+      fs.existsSync(pids) ? fs.readFileSync(pids, 'utf8').trim().split('\n').map(Number) : [];
+    const wrapper = path.join(directory, 'vmtoolsd');
+    // The shell waits for a child of its own, as most wrappers do; it writes down both.
+    fs.writeFileSync(wrapper, `#!/bin/sh\nsleep 54321 &\necho $! >>${pids}\necho $$ >>${pids}\nwait\n`, {
+      mode: 0o755,
+    });
+    try {
+      for (const [end, code] of [
+        ['timeout', 'timeout'],
+        ['abort', 'aborted'],
+        ['close', 'aborted'],
+      ] as const) {
+        fs.rmSync(pids, { force: true });
+        const timeoutMs = end === 'timeout' ? 500 : 30_000;
+        const tool = createGuestInfo({ timeoutMs, command: wrapper }, sourceEnvironment({ env: process.env }));
+        const abort = new AbortController();
+        const answer = assert.rejects(tool.get('a', abort.signal), { code });
+        while (started().length < 2) await turn();
+        if (end === 'abort') abort.abort();
+        if (end === 'close') tool.close();
+        await answer;
+        while (started().some(isAlive)) await turn();
+        tool.close();
+      }
+    } finally {
+      for (const pid of started()) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      fs.rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('a wrapper that leaves something behind that holds its pipes: that ends too', async () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-wrapper-'));
+    const pids = path.join(directory, 'pids');
+    const wrapper = path.join(directory, 'vmtoolsd');
+    fs.writeFileSync(wrapper, `#!/bin/sh\nsleep 54321 &\necho $! >${pids}\n`, { mode: 0o755 });
+    const tool = createGuestInfo({ timeoutMs: 500, command: wrapper }, sourceEnvironment({ env: process.env }));
+    let pid = 0;
+    try {
+      await assert.rejects(tool.get('a', new AbortController().signal), { code: 'timeout' });
+      pid = Number(fs.readFileSync(pids, 'utf8'));
+      while (isAlive(pid)) await turn();
+    } finally {
+      if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL');
+      tool.close();
+      fs.rmSync(directory, { recursive: true });
+    }
+  });
+
   it('a reading ends at once when it is aborted, and the tools with it', async () => {
     const host = makeHost();
     host.mood('*', 'hang');
@@ -362,11 +426,9 @@ describe('detection', () => {
   });
   it('a configured command speaks for itself; elsewhere there is no source', () => {
     const made = (table: Readonly<Record<string, unknown>>) =>
-      createSources(
-        { sources: 'auto', source: { vmware: table } },
-        sourceEnvironment(),
-        ({ name }) => name === 'vmware',
-      );
+      createSources({ sources: 'auto', source: { vmware: table } }, sourceEnvironment(), {
+        only: ({ name }) => name === 'vmware',
+      });
     assert.equal(made({}).length, 0);
     const [source] = made({ command: '/usr/bin/vmtoolsd' });
     assert.deepEqual([source?.rank, source?.poll], ['platform', 10_000]);

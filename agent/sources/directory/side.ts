@@ -16,6 +16,8 @@ export interface SideOptions {
   readonly side: Side;
   /** Places in order of preference, asked again as long as none gave keys. */
   readonly candidates: () => readonly string[];
+  /** Whether it was a platform's metadata alone that named this place. */
+  readonly isPointed: (path: string) => boolean;
   readonly read: (path: string, signal: AbortSignal) => Promise<DirectoryReading>;
   readonly log: Logger;
 }
@@ -59,7 +61,8 @@ export function createSide(options: SideOptions): { read(signal: AbortSignal): P
       'directory_overfull',
       `${file} has too many entries: only known keys and the first are read`,
     );
-    return { kind: 'read', reading: { channel, complete, keys } };
+    const pointed = options.isPointed(file) ? ({ pointed: true } as const) : {};
+    return { kind: 'read', reading: { channel, complete, keys, ...pointed } };
   };
 
   return {

@@ -1,0 +1,58 @@
+/** What metadata may lead the agent to, and what not. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { followable } from '../agent/pointer-rules.ts';
+
+const surroundings = { isOwn: (url: string) => url.includes('8653'), mounts: new Set(['/', '/mnt/host', '/run']) };
+const refusedOf = (pointers: Parameters<typeof followable>[0]) =>
+  followable(pointers, surroundings).refused.map(({ name }) => name);
+
+describe('followable', () => {
+  it('takes URLs of a site, and directories to read', () => {
+    const pointers = {
+      machinefeatures: 'http://169.254.169.253/machinefeatures',
+      jobfeatures: '/etc/jobfeatures',
+      joboutputs: 'https://site.example:8443/joboutputs/vm-17',
+    };
+    assert.deepEqual(followable(pointers, surroundings), { allowed: pointers, refused: [] });
+  });
+
+  for (const url of [
+    'http://169.254.169.254/latest/meta-data/tags/instance',
+    'http://169.254.169.254:80/openstack/latest',
+    'http://user@169.254.169.254/latest',
+    'http://metadata.google.internal/computeMetadata/v1/instance/attributes',
+    'http://metadata.google.internal./computeMetadata/v1/instance/attributes',
+    'http://100.100.100.200/latest/meta-data',
+    'http://[fd00:ec2::254]/latest/meta-data',
+    'http://[fe80::a9fe:a9fe%25eth0]/openstack/latest',
+  ]) {
+    it(`a metadata service is no server of features: ${url}`, () => {
+      assert.deepEqual(refusedOf({ machinefeatures: url, joboutputs: url }), ['machinefeatures', 'joboutputs']);
+    });
+  }
+
+  it('refuses the agent itself, and what is no place at all', () => {
+    assert.deepEqual(refusedOf({ jobfeatures: 'http://localhost:8653/jobfeatures' }), ['jobfeatures']);
+    assert.deepEqual(refusedOf({ jobfeatures: 'http://' }), ['jobfeatures']);
+  });
+
+  for (const [place, allowed] of [
+    ['/etc/cron.d', false],
+    ['/root/.ssh', false],
+    ['/', false],
+    ['/run/mjf-host/../cron', false],
+    ['/run/mjf-host/joboutputs', true],
+    ['/mnt/host', true],
+    ['/mnt/host/', true],
+    ['/mnt/host/below', false],
+  ] as const) {
+    it(`${allowed ? 'writes to' : 'does not write to'} ${place}`, () => {
+      assert.equal(followable({ joboutputs: place }, surroundings).allowed.joboutputs !== undefined, allowed);
+    });
+  }
+
+  it('a mount table that cannot be read allows nothing', () => {
+    assert.deepEqual(followable({ joboutputs: '/mnt/host' }, { ...surroundings, mounts: null }).allowed, {});
+  });
+});
