@@ -424,8 +424,8 @@ const unreachable = (): never => {
 
 function liveSources(channels: Channels, publication: Publication): readonly LiveSource[] {
   return channels.live().map((live) => {
-    const state = publication.snapshot.sources.find((source) => source.name === live.name)?.state;
-    return state === undefined ? live : { ...live, state };
+    const shown = publication.snapshot.sources.find((source) => source.name === live.name);
+    return shown === undefined ? live : { ...live, state: shown.state, faults: shown.faults };
   });
 }
 

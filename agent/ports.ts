@@ -30,6 +30,8 @@ export interface LiveSource {
   readonly reads: number;
   readonly failures: number;
   readonly pollMs: number;
+  /** What is wrong with single keys and endpoints of a source that answers, by their names. */
+  readonly faults?: Readonly<Record<string, string>>;
 }
 
 export type Registration = Omit<PayloadSpec, 'id' | 'token' | 'registeredMs'>;

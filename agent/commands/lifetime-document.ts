@@ -14,8 +14,18 @@ export interface LifetimeDocument {
   readonly notices: readonly NoticeRow[];
   readonly machinefeatures: Readonly<Record<string, FeatureRow>>;
   readonly jobfeatures: Readonly<Record<string, FeatureRow>>;
-  readonly sources: readonly { readonly name: string; readonly state: string; readonly since: number | null }[];
+  readonly sources: readonly SourceRow[];
   readonly payloads: Readonly<Record<string, number>>;
+}
+export interface SourceRow {
+  readonly name: string;
+  readonly state: string;
+  readonly since: number | null;
+  readonly error: string | null;
+  /** How far the host's clock is ahead of ours, where that is planned with. */
+  readonly clockOffsetSecs: number | null;
+  /** Codes of what is wrong, by key or endpoint. */
+  readonly faults: Readonly<Record<string, string>>;
 }
 export interface NoticeRow {
   readonly id: string;
@@ -56,6 +66,9 @@ export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
       name: text(row['name']),
       state: text(row['state']),
       since: number(row['since']),
+      error: typeof row['error'] === 'string' ? row['error'] : null,
+      clockOffsetSecs: number(row['clock_offset_secs']),
+      faults: Object.fromEntries(Object.entries(fields(row['faults'])).map(([key, code]) => [key, text(code)])),
     })),
     payloads: Object.fromEntries(
       Object.entries(fields(document['payloads'])).map(([state, count]) => [state, number(count) ?? 0]),

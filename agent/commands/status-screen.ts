@@ -1,6 +1,6 @@
 /** The plain screen of `mjf-agent status`. Pure. */
 import { escapeLine } from '../escape.ts';
-import type { FeatureRow, LifetimeDocument } from './lifetime-document.ts';
+import type { FeatureRow, LifetimeDocument, SourceRow } from './lifetime-document.ts';
 import { instantAndDistance, instantText } from './times.ts';
 
 export const PHASE_TEXTS: Readonly<Record<string, string>> = {
@@ -33,10 +33,10 @@ export function statusScreen(lifetime: LifetimeDocument, nowMs: number): string 
     deadline === null ? 'no time' : instantText(deadline),
     [reason, ...marks.map((mark) => `(${mark})`)].join(' '),
   ]);
-  const sources = lifetime.sources.map(({ name, state, since }) => [
-    name,
-    state,
-    since === null ? '' : `since ${instantText(since)}`,
+  const sources = lifetime.sources.map((source) => [
+    source.name,
+    source.state,
+    [source.since === null ? '' : `since ${instantText(source.since)}`, ...troubles(source)].join(' '),
   ]);
   return [
     columns(facts),
@@ -45,6 +45,23 @@ export function statusScreen(lifetime: LifetimeDocument, nowMs: number): string 
     section('Job features', featureRows(lifetime.jobfeatures)),
     section('Sources', sources),
   ].join('');
+}
+
+/** Faults that are named; more are counted. */
+const FAULTS_SHOWN = 3;
+
+function troubles({ error, clockOffsetSecs, faults }: SourceRow): readonly string[] {
+  const wrong = Object.entries(faults).map(([key, code]) => `${key.replace(/^notice\/@?/, '')}: ${code}`);
+  const more = wrong.length - FAULTS_SHOWN;
+  return [
+    ...(error === null ? [] : [`(${error})`]),
+    ...(wrong.length === 0
+      ? []
+      : [`(${wrong.slice(0, FAULTS_SHOWN).join(', ')}${more > 0 ? ` and ${more} more` : ''})`]),
+    ...(clockOffsetSecs === null
+      ? []
+      : [`(its clock is ${Math.abs(clockOffsetSecs)} s ${clockOffsetSecs > 0 ? 'ahead' : 'behind'}: planned on it)`]),
+  ];
 }
 
 export function answerText(answer: boolean | null): string {

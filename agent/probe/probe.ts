@@ -10,7 +10,9 @@ import { initialState } from '../lifetime/state.ts';
 import { step } from '../lifetime/step.ts';
 import type { Pointers, Snapshot, SnapshotFeature } from '../lifetime/types.ts';
 import { readMachineIdentity } from '../machine-identity.ts';
+import { mountPoints } from '../mount-points.ts';
 import { isOwnEndpoint, withoutOwnEndpoints } from '../own-endpoint.ts';
+import { followable } from '../pointer-rules.ts';
 import type { Choice } from '../sources/create.ts';
 import type { MachineFacts } from '../sources/facts.ts';
 import { readFirstBootMs } from '../state.ts';
@@ -76,8 +78,11 @@ export async function probe(options: ProbeOptions): Promise<Found> {
       });
     const judge = (rows: readonly ReadRow[]) => judgeRows(rows, config, clock, { bootWallMs, firstBootMs });
 
+    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownPorts);
+    const allowedOf = (named: Pointers): Pointers => followable(named, { isOwn, mounts: mountPoints('/') }).allowed;
+
     let rows = await round(options.choices, {}, timeoutMs * FIRST_ROUND_SHARE);
-    const pointers = foreignPlaces(judge(rows).pointers, ownPorts);
+    const pointers = allowedOf(judge(rows).pointers);
     let followed: readonly ReadRow[] = [];
     if (pointers.machinefeatures !== undefined || pointers.jobfeatures !== undefined) {
       const following = options.choices.filter(({ definition }) => definition.followsPointers === true);
@@ -89,7 +94,7 @@ export async function probe(options: ProbeOptions): Promise<Found> {
     rows = [...rows.filter(({ info }) => !followed.some((row) => row.info.name === info.name)), ...followed];
     return {
       machine: machineOf(options.facts),
-      sources: options.choices.flatMap((choice) => sourcesOf(choice, rows, followed, foreign, snapshot)),
+      sources: options.choices.flatMap((choice) => sourcesOf(choice, rows, { followed, pointers }, foreign, snapshot)),
       pointers: Object.fromEntries(Object.entries(pointers).map(([name, place]) => [name, withoutSecrets(place)])),
       would: wouldOf(snapshot),
       took_ms: Math.round(clock.now().mono - startedMono),
@@ -113,13 +118,14 @@ function judgeRows(
   return step(state, { type: 'together', inputs: [configure, ...heard] }, clock.now()).snapshot;
 }
 
-const foreignPlaces = (pointers: Pointers, ownPorts: readonly number[]): Pointers =>
-  Object.fromEntries(Object.entries(pointers).filter(([, place]) => !isOwnEndpoint(place, ownPorts)));
+/** A path is read by one of the two that follow pointers, a URL by the other. */
+const leadsTo = (source: string, { machinefeatures, jobfeatures }: Pointers): boolean =>
+  [machinefeatures, jobfeatures].some((place) => place?.startsWith('/') === (source === 'directory'));
 
 function sourcesOf(
   choice: Choice,
   rows: readonly ReadRow[],
-  followed: readonly ReadRow[],
+  { followed, pointers }: { readonly followed: readonly ReadRow[]; readonly pointers: Pointers },
   channels: Pick<ProbeOptions, 'config' | 'env'>,
   snapshot: Snapshot,
 ): readonly ProbedSource[] {
@@ -132,7 +138,7 @@ function sourcesOf(
       name: row.info.name,
       used: true,
       // Nothing else had named a place: what was asked in the second round is what the metadata points to.
-      why: why === 'always' && followed.includes(row) ? 'metadata' : why,
+      why: why === 'always' && followed.includes(row) && leadsTo(row.info.name, pointers) ? 'metadata' : why,
       sign,
       channel,
       ...readingOf(row, snapshot),

@@ -81,6 +81,7 @@ function sourceRow(source: LiveSource) {
     reads: source.reads,
     failures: source.failures,
     poll_secs: secs(source.pollMs),
+    faults: source.faults ?? {},
   };
 }
 
@@ -175,6 +176,11 @@ const sourcesSchema = {
       reads: count,
       failures: count,
       poll_secs: { type: 'number' },
+      faults: {
+        type: 'object',
+        additionalProperties: { type: 'string' },
+        description: 'What is wrong with single keys (`machine/KEY`, `notice/ID`) and endpoints (`notice/@PATH`)',
+      },
     },
   },
 } as const;
