@@ -119,8 +119,8 @@ export function startAgent(options: AgentOptions): Agent {
   let touchedMono = started.mono;
   let stopping = false;
 
-  const ownPorts = config.listen === 'off' ? [] : config.listen.map(({ port }) => port);
-  const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownPorts, log });
+  const ownAddresses = config.listen === 'off' ? [] : config.listen;
+  const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownAddresses, log });
   const inhibitor = openInhibitor({ log, env, ...busOption(config) });
   const beat: Heartbeat = startHeartbeat({
     clock,
@@ -225,7 +225,7 @@ export function startAgent(options: AgentOptions): Agent {
     beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.start(config) });
 
   function allowedOf(pointers: Pointers): Pointers {
-    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownPorts);
+    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownAddresses);
     const { allowed, refused } = followable(pointers, { isOwn, mounts: mountPoints(root) });
     for (const { name, why } of refused)
       log.warn({ event: 'pointer_refused', name }, `the metadata names ${name}, which is not followed: ${why}`);
@@ -293,7 +293,7 @@ export function startAgent(options: AgentOptions): Agent {
     runtimeDir: config.runtimeDir,
     firstBootMs: memory.firstBootMs,
     self: options.self,
-    ownPorts,
+    ownAddresses,
     pointers: allowedOf(followed),
     known: knownSources(memory.state),
     onSources: (sources) => beat.submit({ type: 'configure', policy: policyOf(config), sources }),

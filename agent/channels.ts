@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/types.ts';
 import type { Observation, Pointers, SourceInfo } from './lifetime/types.ts';
-import { withoutOwnEndpoints } from './own-endpoint.ts';
+import { type OwnAddress, withoutOwnEndpoints } from './own-endpoint.ts';
 import type { LiveSource } from './ports.ts';
 import { chooseSources, createSources } from './sources/create.ts';
 import { type Driver, startDriver } from './sources/driver.ts';
@@ -44,8 +44,8 @@ export interface ChannelsOptions {
   readonly runtimeDir: string;
   readonly firstBootMs: number;
   readonly self: { readonly command: string; readonly args: readonly string[] };
-  /** Ports that the agent itself is to listen on. */
-  readonly ownPorts: readonly number[];
+  /** Where the agent itself is to listen. */
+  readonly ownAddresses: readonly OwnAddress[];
   /** Places that the metadata names and that may be followed, as remembered from a former run. */
   readonly pointers: Pointers;
   /** Sources that have spoken on this machine before: they are there although their sign may be gone (an ejected drive). */
@@ -59,7 +59,7 @@ export interface ChannelsOptions {
 }
 
 export function openChannels(options: ChannelsOptions): Channels {
-  const { env, log, clock, ownPorts } = options;
+  const { env, log, clock, ownAddresses } = options;
   const drivers = new Map<string, Driver>();
   const silent = new Set<string>();
   /** Platforms that were found once: an ejected drive or a firmware that cannot be read now does not unmake them. */
@@ -74,7 +74,7 @@ export function openChannels(options: ChannelsOptions): Channels {
   });
 
   function make(current: Config, only?: (definition: SourceDefinition<never>) => boolean): readonly SourceInfo[] {
-    const foreign = withoutOwnEndpoints({ config: current, env }, ownPorts);
+    const foreign = withoutOwnEndpoints({ config: current, env }, ownAddresses);
     for (const from of foreign.dropped)
       log.info({ event: 'own_output', from }, `${from} names the agent itself, which is no source`);
     const facts = readMachineFacts(options.root);

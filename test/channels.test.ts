@@ -46,7 +46,7 @@ function open(root: string, more: Partial<ChannelsOptions> = {}): { channels: Ch
     runtimeDir: path.join(root, 'run/mjf-agent'),
     firstBootMs: 0,
     self: { command: process.execPath, args: [] },
-    ownPorts: [],
+    ownAddresses: [],
     pointers: {},
     without: new Set(['self']),
     emit: (observation) => seen.push(observation),

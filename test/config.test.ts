@@ -95,10 +95,10 @@ test('without a file neither smol-toml nor ajv is loaded, flags and simple varia
 });
 
 test('a cron expression is a poll, at any time of any day and as often as each second', async () => {
-  for (const poll of ['0,30 * * * *', '*/3 * * * * *', '0 6 * * MON-FRI', '0 0 29 2 *', ' 0 6 * * 5L '])
-    assert.deepEqual((await loadGood({ files: { 'config.toml': `[source.mjf]\npoll = "${poll}"\n` } })).source, {
-      mjf: { poll },
-    });
+  for (const poll of ['0,30 * * * *', '*/3 * * * * *', '0 6 * * MON-FRI', '0 0 29 2 *', ' 0 6 * * 5L ']) {
+    const { source } = await loadGood({ files: { 'config.toml': `[source.mjf]\npoll = "${poll}"\n` } });
+    assert.equal(JSON.stringify(source), JSON.stringify({ mjf: { poll } }));
+  }
 });
 
 test('later wins: config.toml < conf.d by name < environment < flags; tables merge deeply, lists are replaced', async () => {

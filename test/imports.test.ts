@@ -142,6 +142,9 @@ describe('arrows', () => {
     'agent/lifetime/features.ts',
     'agent/duration.ts',
     'agent/clock.ts',
+    // How the agent knows itself: by its id on every answer, and by name.
+    'agent/instance.ts',
+    'agent/own-endpoint.ts',
     // The one door through which children are started, the reader of a share among them.
     'agent/spawn-clean.ts',
     'agent/version.ts',

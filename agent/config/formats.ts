@@ -5,8 +5,8 @@
 import os from 'node:os';
 import path from 'node:path';
 import { isDuration } from '../duration.ts';
+import { isCronShaped } from '../sources/cron.ts';
 import { isPoll } from '../sources/poll.ts';
-import { isCronShaped } from '../sources/schedule-cron.ts';
 import { isTimeZone } from '../sources/schedule-zone.ts';
 import { parseListenAddress } from './listen.ts';
 
@@ -19,12 +19,15 @@ export interface TextFormat {
 export const TEXT_FORMATS = {
   duration: { test: isDuration, expected: 'a duration such as "2m"' },
   poll: { test: isPoll, expected: 'a duration such as "2m" or a cron expression' },
-  // The fields are judged later (schedule-rules.ts): what knows them is large and loaded only where there are any.
+  // The fields are judged later (rules.ts, schedule-rules.ts): what knows them is large and loaded only where there are any.
   cron: { test: isCronShaped, expected: 'a cron expression of five or six fields such as "0 6 * * 2"' },
   'time-zone': { test: isTimeZone, expected: 'an IANA time zone such as "Europe/Zurich"' },
   'step-time': { test: (text) => text === 'grace' || isDuration(text), expected: '"grace" or a duration such as "5s"' },
   'absolute-path': { test: isAbsolutePath, expected: 'an absolute path such as "/run/mjf-agent"' },
-  'http-url': { test: isHttpUrl, expected: 'a URL such as "https://site.example/joboutputs/vm-17"' },
+  'http-url': {
+    test: isHttpUrl,
+    expected: 'a URL without user or password such as "https://site.example/joboutputs/vm-17"',
+  },
   listen: {
     test: (text) => text === 'off' || parseListenAddress(text) !== undefined,
     expected: '"off" or an address and port such as "127.0.0.1:8653"',

@@ -1,6 +1,7 @@
 /** What a schema cannot say: rules across keys, and warnings about what is legal but probably not meant. */
 import { durationMs, formatDuration, isDuration } from '../duration.ts';
 import { didYouMean } from '../nearest.ts';
+import { checkCronPoll, isCronShaped } from '../sources/cron.ts';
 import { isAbsolutePath, isHttpUrl, TEXT_FORMATS } from './formats.ts';
 import { isLoopback } from './listen.ts';
 import { isTable, type KeyPath, type Merged } from './merge.ts';
@@ -50,7 +51,7 @@ export async function checkRules(
   };
   checkListen(config, report);
   checkDirectories(config, report);
-  checkSources(raw, knownSources, report);
+  await checkSources(raw, knownSources, report);
   await checkSchedules(config, report);
   checkSteps(config.stop, report);
   checkNotices(config, report);
@@ -89,29 +90,31 @@ function checkDirectories(config: Config, report: RuleReport): void {
   }
 }
 
-function checkSources(raw: RawConfig, knownSources: readonly string[], report: RuleReport): void {
+async function checkSources(raw: RawConfig, knownSources: readonly string[], report: RuleReport): Promise<void> {
   const listed = raw.sources === undefined || raw.sources === 'auto' ? [] : raw.sources;
   listed.forEach((name, i) => {
     if (knownSources.includes(name) || BUILT_IN_SOURCES.includes(name)) return;
     report.problem(['sources', i], `unknown source ${showValue(name)}${didYouMean(name, knownSources)}`);
   });
   for (const [name, table] of Object.entries(raw.source ?? {})) {
-    if (isTable(table)) checkSourceTable(name, table, report);
+    if (isTable(table)) await checkSourceTable(name, table, report);
+    // The rules of `schedule` say so themselves.
+    if (listed.length > 0 && !listed.includes(name) && isTable(table))
+      report.warning(['source', name], `has no effect: "${name}" is not in the list of sources`);
   }
 }
 
 /** What holds for the tables of all sources, whatever else is in them. */
-function checkSourceTable(name: string, table: Readonly<Record<string, unknown>>, report: RuleReport): void {
-  const poll = table['poll'];
-  if (typeof poll === 'string') {
-    const cron = poll.trim().split(/\s+/).length;
-    if (isDuration(poll)) {
-      if (durationMs(poll) < SHORTEST_POLL_MS) {
-        report.problem(['source', name, 'poll'], `expected at least ${SHORTEST_POLL_MS}ms, got ${showValue(poll)}`);
-      }
-    } else if (poll !== 'once' && cron !== 5 && cron !== 6) {
-      report.problem(['source', name, 'poll'], `expected ${TEXT_FORMATS.duration.expected}, got ${showValue(poll)}`);
-    }
+async function checkSourceTable(
+  name: string,
+  table: Readonly<Record<string, unknown>>,
+  report: RuleReport,
+): Promise<void> {
+  for (const key of ['poll', 'slow_poll']) {
+    const poll = table[key];
+    if (typeof poll !== 'string') continue;
+    const problem = await pollProblem(poll);
+    if (problem !== undefined) report.problem(['source', name, key], problem);
   }
   for (const key of ['base_url', 'machinefeatures', 'jobfeatures', 'ca', 'cert', 'key']) {
     const value = table[key];
@@ -122,6 +125,22 @@ function checkSourceTable(name: string, table: Readonly<Record<string, unknown>>
     report.problem(['source', name, key], `expected ${expected}, got ${showValue(value)}`);
   }
   if (name === 'static') checkStaticTimes(table, report);
+}
+
+/** Loads node-cron only for an expression: by one that is no good a source would be asked once an hour. */
+async function pollProblem(poll: string): Promise<string | undefined> {
+  if (poll === 'once') return undefined;
+  if (isDuration(poll))
+    return durationMs(poll) < SHORTEST_POLL_MS
+      ? `expected at least ${SHORTEST_POLL_MS}ms, got ${showValue(poll)}`
+      : undefined;
+  if (!isCronShaped(poll)) return `expected ${TEXT_FORMATS.duration.expected}, got ${showValue(poll)}`;
+  try {
+    await checkCronPoll(poll.trim());
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 function checkStaticTimes(table: Readonly<Record<string, unknown>>, report: RuleReport): void {

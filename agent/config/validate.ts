@@ -7,6 +7,9 @@ import type { KeyPath, Merged } from './merge.ts';
 import { type ConfigProblem, keyText, showValue } from './problem.ts';
 import type { SchemaNode } from './schema.ts';
 
+/** As many names as a person reads in one line: the sources are the longest list. */
+const MANY_NAMES = 20;
+
 /** All problems of the merged table; empty when it fits. */
 export async function validateShape(merged: Merged, schema: SchemaNode): Promise<readonly ConfigProblem[]> {
   const { Ajv } = await import('ajv');
@@ -29,7 +32,7 @@ function describe(error: ErrorObject): { readonly path: KeyPath; readonly messag
   if (error.keyword === 'additionalProperties') {
     const key = String(params['additionalProperty']);
     const known = Object.keys(parent.properties ?? {});
-    const hint = didYouMean(key, known) || (known.length <= 12 ? `; known here: ${known.join(', ')}` : '');
+    const hint = didYouMean(key, known) || (known.length <= MANY_NAMES ? `; known here: ${known.join(', ')}` : '');
     return { path: [...path, key], message: `unknown key${hint}` };
   }
   if (error.keyword === 'propertyNames') {

@@ -55,7 +55,7 @@ export function ownSources(options: {
     runtimeDir: NO_OUTPUT_OF_OURS,
     firstBootMs: clock.now().wall - clock.bootMs(),
     self: selfCommand(),
-    ownPorts: [],
+    ownAddresses: [],
     pointers: {},
     without: NOT_NEEDED,
     count: () => {},

@@ -3,15 +3,7 @@ import { SHUTDOWN_KEYS } from './features.ts';
 import { type Held, isRemembered, type KnownNotice, liveValue } from './held.ts';
 import { clockOffsetMs } from './observe.ts';
 import type { SourceRecord, State } from './state.ts';
-import type { Instant, NoticeKind, SnapshotNotice } from './types.ts';
-
-const DEADLINE_KINDS: ReadonlySet<NoticeKind> = new Set<NoticeKind>([
-  'terminate',
-  'stop',
-  'shutdown',
-  'reboot',
-  'redeploy',
-]);
+import { DEADLINE_KINDS, type Instant, type SnapshotNotice } from './types.ts';
 
 /** S1.7: a source is stale when no good answer came for this many polls … */
 const STALE_AFTER_POLLS = 3;

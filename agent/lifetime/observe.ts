@@ -1,4 +1,5 @@
 /** One observation entered into what is held of its source (SEMANTICS S1.4–S1.6, S4.3). Nothing good is ever lost here. */
+import { boundFaults, boundNotices, type Judging } from './bounds.ts';
 import { SHUTDOWN_KEYS, translate } from './features.ts';
 import { applyReading, type Held, isLive, type KnownNotice, own, pruneGone } from './held.ts';
 import { mapValues, type SourceRecord } from './state.ts';
@@ -32,21 +33,28 @@ export function observe(
   record: SourceRecord,
   observation: Observation,
   now: Instant,
+  judging: Judging,
 ): {
   readonly record: SourceRecord;
   readonly effects: readonly Effect[];
   readonly confirming: boolean;
   readonly good: boolean;
 } {
-  if (observation.outcome === 'answer') return answered(record, observation.answer, now);
+  if (observation.outcome === 'answer') return answered(record, observation.answer, now, judging);
   if (observation.outcome === 'no_channel' || observation.partial === undefined)
     return unanswered(record, observation, now);
-  return answered(record, observation.partial, now, observation.error);
+  return answered(record, observation.partial, now, judging, observation.error);
 }
 
 /** `failure`: what matters most in this channel failed; what else was heard counts, but makes it neither fresh nor well. */
-function answered(record: SourceRecord, answer: Answer, now: Instant, failure?: string): ReturnType<typeof observe> {
-  const faults: Record<string, string> = {};
+function answered(
+  record: SourceRecord,
+  answer: Answer,
+  now: Instant,
+  judging: Judging,
+  failure?: string,
+): ReturnType<typeof observe> {
+  const found: Record<string, string> = {};
   const keys = { ...record.keys };
   const channels = { ...record.channels };
   const lost = sourceGone(record, answer);
@@ -55,7 +63,7 @@ function answered(record: SourceRecord, answer: Answer, now: Instant, failure?: 
     const reading = answer[side];
     if (reading === undefined) {
       Object.assign(
-        faults,
+        found,
         unseenFaults(record, side, () => false),
       );
       continue;
@@ -63,12 +71,17 @@ function answered(record: SourceRecord, answer: Answer, now: Instant, failure?: 
     const read = readSide(record, side, reading, now, lost);
     keys[side] = read.keys;
     if (read.channel !== undefined) channels[side] = read.channel;
-    Object.assign(faults, read.faults);
+    Object.assign(found, read.faults);
     told.push(read.told);
   }
-  const { notices, told: toldNotices } = readNotices(record, answer, now, faults);
+  const { notices: heard, told: toldNotices } = readNotices(record, answer, now, found);
+  const { notices, isRefused } = boundNotices(heard, judging);
   const derived = readDerived(record, answer, now);
   if (answer.notices !== undefined) told.push(toldNotices);
+  const faults = boundFaults(found, record.faults, (path) => isInForce(path, keys, notices), {
+    count: Object.keys(notices).length,
+    isRefused,
+  });
   // S1.6, "good": an answer of which nothing could be taken keeps a source neither fresh nor confirmed.
   const good = failure === undefined && (told.length === 0 || told.includes(true));
   const state = good ? 'ok' : 'failed';
@@ -195,6 +208,14 @@ function unseenFaults(
   return Object.fromEntries(
     faults.filter(([path]) => path.startsWith(`${part}/`) && !seen(path.slice(part.length + 1))),
   );
+}
+
+/** Whether a fault is of something that is in force, or of a whole part of the source (`notice/@PART`). */
+function isInForce(path: string, keys: SourceRecord['keys'], notices: SourceRecord['notices']): boolean {
+  const part = path.slice(0, path.indexOf('/'));
+  const name = path.slice(part.length + 1);
+  if (part === 'notice') return name.startsWith('@') || isLive(own(notices, name));
+  return SIDES.some((side) => side === part && isLive(own<Held<unknown>>(keys[side], name)));
 }
 
 /** S1.6 speaks of MJF servers and directories; a platform's answers say of each key by itself whether it is there. */
@@ -339,7 +360,7 @@ function faultLogs(before: SourceRecord, after: SourceRecord): Effect[] {
       level: 'warn',
       event: 'feature_rejected',
       fields: { source, key, error },
-      message: `${source}: ${key} is not acceptable (${error}), the last good value stands`,
+      message: faultText(source, key, error),
     });
   }
   for (const key of Object.keys(before.faults)) {
@@ -349,10 +370,20 @@ function faultLogs(before: SourceRecord, after: SourceRecord): Effect[] {
         level: 'info',
         event: 'feature_recovered',
         fields: { source, key },
-        message: `${source}: ${key} is acceptable again`,
+        message: `${source}: ${nameOf(key)} is ${isEndpoint(key) ? 'well' : 'acceptable'} again`,
       });
   }
   return effects;
+}
+
+/** `notice/@PATH` stands for an endpoint of the source (parts-ledger.ts), not for a notice. */
+const isEndpoint = (key: string): boolean => key.startsWith('notice/@');
+const nameOf = (key: string): string => (isEndpoint(key) ? key.slice('notice/@'.length) : key);
+
+function faultText(source: string, key: string, error: string): string {
+  if (isEndpoint(key)) return `${source}: ${nameOf(key)} gives no proper answer (${error}), what it said before stands`;
+  if (error === 'too_many') return `${source}: more than can be kept, the rest of ${key} is left out`;
+  return `${source}: ${key} is not acceptable (${error}), the last good value stands`;
 }
 
 /** The old object where nothing changed, so that "changed" can be seen by reference and nothing is written needlessly. */

@@ -52,7 +52,10 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
       return { ...state, policy: input.policy, sources: configured(state, input.sources, now, effects) };
     case 'observation':
       return observed(state, input.observation.source, now, effects, (record) =>
-        observe(record, input.observation, now),
+        observe(record, input.observation, now, {
+          kindOverrides: state.policy.kindOverrides,
+          bootWallMs: state.bootWallMs,
+        }),
       );
     case 'operator_notice':
       return operatorReading(state, input.id.replace(OPERATOR_PREFIX, ''), { is: 'present', value: input.notice }, now);

@@ -26,6 +26,14 @@ export const NOTICE_KINDS = [
   'rebalance',
 ] as const;
 export type NoticeKind = (typeof NOTICE_KINDS)[number];
+/** Those that set a deadline (S1.1). */
+export const DEADLINE_KINDS: ReadonlySet<NoticeKind> = new Set<NoticeKind>([
+  'terminate',
+  'stop',
+  'shutdown',
+  'reboot',
+  'redeploy',
+]);
 
 /**
  * Where a source stands when several give the same key (SEMANTICS S2.1), strongest first.

@@ -55,8 +55,8 @@ export async function probe(options: ProbeOptions): Promise<Found> {
   const alive = setTimeout(() => undefined, timeoutMs + SPARE_MS);
   try {
     const { config } = options;
-    const ownPorts = config.listen === 'off' ? [] : config.listen.map(({ port }) => port);
-    const foreign = withoutOwnEndpoints({ config, env: options.env }, ownPorts);
+    const ownAddresses = config.listen === 'off' ? [] : config.listen;
+    const foreign = withoutOwnEndpoints({ config, env: options.env }, ownAddresses);
     const identity = readMachineIdentity(root, options.env);
     const bootWallMs = identity.bootWallMs(clock.now().wall);
     const firstBootMs = readFirstBootMs({ dir: config.stateDir, ...identity }) ?? bootWallMs;
@@ -78,7 +78,7 @@ export async function probe(options: ProbeOptions): Promise<Found> {
       });
     const judge = (rows: readonly ReadRow[]) => judgeRows(rows, config, clock, { bootWallMs, firstBootMs });
 
-    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownPorts);
+    const isOwn = (url: string): boolean => isOwnEndpoint(url, ownAddresses);
     const allowedOf = (named: Pointers): Pointers => followable(named, { isOwn, mounts: mountPoints('/') }).allowed;
 
     let rows = await round(options.choices, {}, timeoutMs * FIRST_ROUND_SHARE);

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
+import { INSTANCE_HEADER, instanceId } from '../instance.ts';
 import { spawnClean } from '../spawn-clean.ts';
 
 /** A site that does not take a small file within this will not take it at all this time. */
@@ -33,9 +34,10 @@ interface Self {
   readonly args: readonly string[];
 }
 
-export function deliverTo(channel: JobOutputsChannel, self: Self): DeliverFile {
+/** `instance`: this agent's id (instance.ts); another one only in tests. */
+export function deliverTo(channel: JobOutputsChannel, self: Self, instance = instanceId): DeliverFile {
   const { url, directory } = channel;
-  const send = url !== null ? putter(channel, url) : writer(self, directory ?? '');
+  const send = url !== null ? putter(channel, url, instance) : writer(self, directory ?? '');
   // What nobody foresaw is a failure like any other: a report must not end the agent.
   return (name, body, signal) => send(name, body, signal).catch((error: Error) => later(error.message));
 }
@@ -46,7 +48,7 @@ const later = (code: string): DeliveryFailure => ({ code, final: false });
 const MENDABLE: ReadonlySet<number> = new Set([401, 403, 404, 408, 409, 423, 425, 429]);
 
 /** Vac answers 201, others 200 or 204; a redirect is a refusal, since a report must not be led elsewhere. */
-function putter(channel: JobOutputsChannel, base: string): DeliverFile {
+function putter(channel: JobOutputsChannel, base: string, instance: string): DeliverFile {
   return async (name, body, signal) => {
     // Read anew each time: client certificates are renewed while the agent runs.
     const tls = Object.fromEntries(
@@ -64,11 +66,13 @@ function putter(channel: JobOutputsChannel, base: string): DeliverFile {
         method: 'PUT',
         agent: false,
         signal: bound,
-        headers: { 'content-type': 'text/plain', 'content-length': body.length },
+        headers: { 'content-type': 'text/plain', 'content-length': body.length, [INSTANCE_HEADER]: instance },
       });
       request.on('response', (response) => {
-        const { statusCode = 0 } = response;
+        const { statusCode = 0, headers } = response;
         response.destroy();
+        // We ourselves, by a name that nobody knew for ours (isOwnEndpoint): what was sent is refused by our own server.
+        if (headers[INSTANCE_HEADER] === instance) return resolve({ code: 'own_output', final: true });
         const taken = statusCode >= 200 && statusCode < 300;
         const final = statusCode >= 400 && statusCode < 500 && !MENDABLE.has(statusCode);
         resolve(taken ? null : { code: `http_${statusCode}`, final });

@@ -6,7 +6,7 @@
 import os from 'node:os';
 import type { Logger } from 'pino';
 import type { JobOutputsConfig } from '../config/types.ts';
-import { isOwnEndpoint } from '../own-endpoint.ts';
+import { isOwnEndpoint, type OwnAddress } from '../own-endpoint.ts';
 import type { Publication } from '../ports.ts';
 import { type DeliverFile, type DeliveryFailure, deliverTo } from './deliver.ts';
 
@@ -180,13 +180,13 @@ export interface JobOutputsOptions {
   readonly config: JobOutputsConfig | null;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly self: { readonly command: string; readonly args: readonly string[] };
-  readonly ownPorts: readonly number[];
+  readonly ownAddresses: readonly OwnAddress[];
   readonly log: Logger;
 }
 
 /** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform. */
 function channelOf(options: JobOutputsOptions, named: string | undefined): DeliverFile | null {
-  const { config, self, ownPorts, log } = options;
+  const { config, self, ownAddresses, log } = options;
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
   if (url !== null && !URL.canParse(url)) {
@@ -194,7 +194,7 @@ function channelOf(options: JobOutputsOptions, named: string | undefined): Deliv
     return null;
   }
   // `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever.
-  if (url !== null && isOwnEndpoint(url, ownPorts)) return null;
+  if (url !== null && isOwnEndpoint(url, ownAddresses)) return null;
   const directory = config?.directory ?? (url === null && named?.startsWith('/') ? named : null);
   if (url === null && directory === null) return null;
   // Without user, password or query, which may be secrets.

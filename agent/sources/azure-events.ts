@@ -22,6 +22,8 @@ export interface ScheduledEvent {
   readonly id: string;
   /** Names of the machines that it is about; undefined where that cannot be read. */
   readonly resources: readonly string[] | undefined;
+  /** False: its type is not known, and it is none of this program's affairs, unless it was understood before. */
+  readonly isUnderstood: boolean;
   /** `negative`: completed or cancelled. */
   readonly reading: Reading<StatedNotice>;
 }
@@ -81,7 +83,7 @@ export function parseScheduledEvents(text: string): ScheduledEvents {
     }
     const type = TYPES.get(given.trim().toLowerCase());
     if (type === undefined) unknownTypes.push(oneLine(given, MAX_TYPE));
-    else events.push(readEvent(event, type));
+    events.push(readEvent(event, type));
   }
   return {
     incarnation: typeof incarnation === 'number' && Number.isFinite(incarnation) ? incarnation : undefined,
@@ -91,18 +93,20 @@ export function parseScheduledEvents(text: string): ScheduledEvents {
   };
 }
 
-function readEvent(event: Readonly<Record<string, unknown>>, type: EventType): ScheduledEvent {
+function readEvent(event: Readonly<Record<string, unknown>>, type: EventType | undefined): ScheduledEvent {
   const id = oneLine(asText(event['EventId']) ?? '', MAX_ID);
   const resources = asList(event['Resources']);
   return {
-    id: id === '' ? type.kind : id,
+    id: id === '' ? (type?.kind ?? '') : id,
     resources: resources?.every((name) => typeof name === 'string') ? resources : undefined,
+    isUnderstood: type !== undefined,
     reading: readNotice(event, type),
   };
 }
 
-function readNotice(event: Readonly<Record<string, unknown>>, type: EventType): Reading<StatedNotice> {
+function readNotice(event: Readonly<Record<string, unknown>>, type: EventType | undefined): Reading<StatedNotice> {
   if (OVER.has((asText(event['EventStatus']) ?? '').trim().toLowerCase())) return { is: 'negative' };
+  if (type === undefined) return { is: 'unknown', error: 'unknown_type' };
   const deadlineMs = readTime(event['NotBefore']);
   if (deadlineMs === undefined) return { is: 'unknown', error: 'bad_time' };
   const description = oneLine(asText(event['Description']) ?? '', MAX_DESCRIPTION);

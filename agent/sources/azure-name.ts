@@ -3,8 +3,8 @@
  * only `Resources` tells for whom it is, and only `instance/compute` tells this machine's name there.
  *
  * As long as the name is not known an event may be neither lost nor obeyed by mistake: the guest's own host name, which is
- * mostly the same, may claim it; else it is unknown for a while; and where `compute` stays dead, it counts. To stop in vain
- * costs some work, and is undone when the name is learnt; an eviction that was missed costs all of it.
+ * mostly the same, may claim it; else it is unknown until `compute` answers. Only where the service has no `compute` at all
+ * (404), so that nobody will ever tell, every event counts after a while: an eviction that was missed costs all the work.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -12,7 +12,9 @@ import path from 'node:path';
 export interface OwnName {
   readonly isKnown: () => boolean;
   learn(name: string): void;
-  /** `presumed`: the name is still not known after `PRESUME_AFTER_MS`. */
+  /** The service has nobody who tells names. */
+  cannotTell(): void;
+  /** `presumed`: nobody tells names, and none is known after `PRESUME_AFTER_MS`. */
   owns(resources: readonly string[]): 'yes' | 'no' | 'unknown' | 'presumed';
   /** Fulfilled when the name is known, at the latest after `atMostMs`. */
   wait(atMostMs: number): Promise<void>;
@@ -34,13 +36,18 @@ export const PRESUME_AFTER_MS = 10_000;
 export function createOwnName({ configured, root, nowMs = () => performance.now() }: OwnNameOptions): OwnName {
   let known = configured;
   let firstAskedMs: number | undefined;
+  let untold = false;
   const waiting = new Set<() => void>();
 
   return {
     isKnown: () => known !== undefined,
     learn(name) {
       known = configured ?? name;
+      untold = false;
       for (const done of waiting) done();
+    },
+    cannotTell() {
+      untold = true;
     },
     owns(resources) {
       firstAskedMs ??= nowMs();
@@ -48,7 +55,7 @@ export function createOwnName({ configured, root, nowMs = () => performance.now(
       if (own !== undefined) return resources.some((name) => same(name, own)) ? 'yes' : 'no';
       const hostName = readHostName(root);
       if (hostName !== undefined && resources.some((name) => isHostName(name, hostName))) return 'yes';
-      return nowMs() - firstAskedMs < PRESUME_AFTER_MS ? 'unknown' : 'presumed';
+      return untold && nowMs() - firstAskedMs >= PRESUME_AFTER_MS ? 'presumed' : 'unknown';
     },
     wait(atMostMs) {
       if (known !== undefined) return Promise.resolve();

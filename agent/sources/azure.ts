@@ -9,6 +9,7 @@ import { readCompute } from './azure-compute.ts';
 import { parseScheduledEvents, type ScheduledEvents } from './azure-events.ts';
 import { patientAtFirst } from './azure-first-answer.ts';
 import { createOwnName, type OwnName } from './azure-name.ts';
+import { bounded, byId, type Readings } from './event-list.ts';
 import type { MachineFacts } from './facts.ts';
 import { createMetadata, type Metadata, type MetadataAnswer } from './metadata.ts';
 import { type Part, type PartReport, sourceOfParts } from './parts.ts';
@@ -47,6 +48,8 @@ const COMPUTE = { path: '/metadata/instance/compute', query: { 'api-version': '2
 const NAME_RETRY_MS = 2_000;
 /** Both endpoints are asked at the same time: an event may be read a moment before the name. */
 const NAME_WAIT_MS = 250;
+/** Of damaged documents, which do not tell what is not listed any more, so many ids are remembered. */
+const MAX_TAKEN = 512;
 /** A host that invents event types must not fill the log. */
 const MAX_TYPES_TOLD = 16;
 
@@ -102,9 +105,10 @@ interface EventsOptions extends Pick<SourceEnvironment, 'log'>, Pick<Part, 'ever
 
 function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions): Part {
   const typesTold = new Set<string>();
-  /** Ids of events in force that were taken to be this machine's. */
+  /** Ids of listed events that were ever taken to be this machine's. */
   let taken: ReadonlySet<string> = new Set();
-  let incarnation: number | undefined;
+  /** Of all documents: back-ends that number by themselves must not take turns in denying (S1.6). */
+  let highest: number | undefined;
   let presumed = false;
 
   const first = patientAtFirst(async (signal, within) => {
@@ -133,21 +137,22 @@ function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions):
     );
   }
 
-  function judge({ events }: ScheduledEvents): Readonly<Record<string, Reading<StatedNotice>>> {
-    // A Map: the ids are the host's, and `__proto__` is a fine id.
-    const own = new Map<string, Reading<StatedNotice>>();
-    const others = new Map<string, Reading<StatedNotice>>();
-    for (const { id, resources, reading } of events) {
+  function judge({ events, complete }: ScheduledEvents): Readings {
+    const listed: (readonly [string, Reading<StatedNotice>])[] = [];
+    const own = new Set<string>();
+    for (const { id, resources, isUnderstood, reading } of events) {
+      if (!isUnderstood && !taken.has(id)) continue;
       const whose = resources === undefined ? 'malformed' : name.owns(resources);
       if (whose === 'presumed') tellPresumed(id);
-      if (whose === 'yes' || whose === 'presumed') own.set(id, reading);
-      else if (whose === 'unknown') others.set(id, { is: 'unknown', error: 'own_name_unknown' });
-      else if (whose === 'malformed') others.set(id, { is: 'unknown', error: 'bad_event' });
+      if (whose === 'yes' || whose === 'presumed' || (whose !== 'no' && taken.has(id))) own.add(id);
+      if (whose === 'yes' || whose === 'presumed') listed.push([id, reading]);
+      else if (whose === 'unknown') listed.push([id, { is: 'unknown', error: 'own_name_unknown' }]);
+      else if (whose === 'malformed') listed.push([id, { is: 'unknown', error: 'bad_event' }]);
       // It counted as ours until the name was known, or until it was taken off the list of machines.
-      else if (taken.has(id)) others.set(id, { is: 'negative' });
+      else if (taken.has(id)) listed.push([id, { is: 'negative' }]);
     }
-    taken = new Set(own.keys());
-    return Object.fromEntries([...others, ...own]);
+    taken = complete ? own : new Set([...taken, ...own].slice(-MAX_TAKEN));
+    return byId(listed);
   }
 
   return {
@@ -160,22 +165,24 @@ function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions):
       const document = parseScheduledEvents(answer.text);
       tellTypes(document.unknownTypes);
       if (document.events.length > 0) await name.wait(NAME_WAIT_MS);
-      const notices = judge(document);
-      const before = incarnation;
-      incarnation = document.incarnation;
-      if (!document.complete) return { notices, ...hostNow };
+      const { readings, complete } = bounded(judge(document));
+      const notices = Object.fromEntries(readings);
+      const before = highest;
+      if (document.incarnation !== undefined) highest = Math.max(document.incarnation, before ?? document.incarnation);
+      if (!document.complete || !complete) return { notices, isCut: true, ...hostNow };
       return { notices, others: othersBy(document, before), whole: ['notices'], ...hostNow };
     },
   };
 }
 
 /**
- * S1.6: a newer document without an event says that it is over, and so does an empty list without any number. The same
- * document without it, or an older one, contradicts itself: then absence must be confirmed.
+ * S1.6: a document newer than all before, without an event, says that it is over, and so does an empty list without any
+ * number. The same document without it, or an older one, contradicts itself: then absence must be confirmed.
+ * `highest`: the number of the newest one before.
  */
-function othersBy({ incarnation, events }: ScheduledEvents, before: number | undefined): 'absent' | 'negative' {
+function othersBy({ incarnation, events }: ScheduledEvents, highest: number | undefined): 'absent' | 'negative' {
   if (incarnation === undefined) return events.length === 0 ? 'negative' : 'absent';
-  return before !== undefined && incarnation > before ? 'negative' : 'absent';
+  return highest !== undefined && incarnation > highest ? 'negative' : 'absent';
 }
 
 function computePart(metadata: Metadata, name: OwnName, slowMs: number): Part {
@@ -186,7 +193,10 @@ function computePart(metadata: Metadata, name: OwnName, slowMs: number): Part {
     },
     async read({ signal }) {
       const answer = await metadata.ask(COMPUTE.path, { query: COMPUTE.query, signal });
-      if (answer.is === 'absent') throw missing(COMPUTE.path, answer);
+      if (answer.is === 'absent') {
+        name.cannotTell();
+        throw missing(COMPUTE.path, answer);
+      }
       const compute = readCompute(answer.text);
       if (compute.name !== undefined) name.learn(compute.name);
       return compute.report;

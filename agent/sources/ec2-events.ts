@@ -2,6 +2,7 @@
 import type { NoticeKind, Reading, StatedNotice } from '../lifetime/types.ts';
 import { type Ask, dated, excerpt, oneLine, type TellOnce } from './ec2-ask.ts';
 import { SPOT_ID } from './ec2-spot.ts';
+import { bounded, byId } from './event-list.ts';
 import { asList, asRecord, asText, parseJson } from './json.ts';
 import type { Part } from './parts.ts';
 import { SourceError } from './source.ts';
@@ -23,8 +24,6 @@ const CODES: ReadonlyMap<string, NoticeKind> = new Map([
   ['system-reboot', 'reboot'],
   ['system-maintenance', 'freeze'],
 ]);
-/** An instance has one or two. */
-const MAX_EVENTS = 64;
 const EVENT_ID = /^[A-Za-z0-9][\w.:-]{0,127}$/;
 /** An event that is over stays listed for a while; both say so. */
 const OVER = { Description: /^\[(?:cancell?ed|completed)\]/i, State: /^(?:cancell?ed|completed)$/i } as const;
@@ -72,25 +71,39 @@ const rebalancePart = ({ ask, everyMs }: EventOptions): Part => ({
   },
 });
 
-const scheduledPart = ({ ask, everyMs, tellOnce }: EventOptions): Part => ({
-  name: SCHEDULED_PATH,
-  everyMs,
-  async read(context) {
-    const answer = await ask(SCHEDULED_PATH, context);
-    if (answer.is === 'absent') return dated(answer, { others: 'absent', whole: ['notices'] });
-    const list = asList(parseJson(answer.text, SCHEDULED_PATH));
-    if (list === undefined) throw new SourceError('bad_answer', `${SCHEDULED_PATH} is not a list`);
-    const notices = list.slice(0, MAX_EVENTS).flatMap((each) => scheduled(each, tellOnce));
-    // The list is all there is: an event that is not in it is over.
-    return dated(answer, { notices: Object.fromEntries(notices), others: 'negative', whole: ['notices'] });
-  },
-});
+function scheduledPart({ ask, everyMs, tellOnce }: EventOptions): Part {
+  /** Ids in the last list that were ever understood. */
+  let known: ReadonlySet<string> = new Set();
 
-/**
- * None for what is not understood.
- * @throws SourceError `bad_answer` for what is no event at all: such a list clears nothing.
- */
-function scheduled(given: unknown, tellOnce: TellOnce): readonly (readonly [string, Reading<StatedNotice>])[] {
+  return {
+    name: SCHEDULED_PATH,
+    everyMs,
+    async read(context) {
+      const answer = await ask(SCHEDULED_PATH, context);
+      if (answer.is === 'absent') return dated(answer, { others: 'absent', whole: ['notices'] });
+      const list = asList(parseJson(answer.text, SCHEDULED_PATH));
+      if (list === undefined) throw new SourceError('bad_answer', `${SCHEDULED_PATH} is not a list`);
+      const listed = list.map((each) => scheduled(each, tellOnce));
+      const understood = new Set(listed.flatMap(({ id, isUnderstood }) => (isUnderstood ? [id] : [])));
+      const ours = listed.filter(({ id }) => understood.has(id) || known.has(id));
+      known = new Set(ours.map(({ id }) => id));
+      const { readings, complete } = bounded(byId(ours.map(({ id, reading }) => [id, reading])));
+      const notices = Object.fromEntries(readings);
+      // The list is all there is: an event that is not in it is over.
+      return dated(answer, complete ? { notices, others: 'negative', whole: ['notices'] } : { notices, isCut: true });
+    },
+  };
+}
+
+interface ListedEvent {
+  readonly id: string;
+  /** False: it is none of this program's affairs, unless it was understood before. */
+  readonly isUnderstood: boolean;
+  readonly reading: Reading<StatedNotice>;
+}
+
+/** @throws SourceError `bad_answer` for what is no event at all: such a list clears nothing. */
+function scheduled(given: unknown, tellOnce: TellOnce): ListedEvent {
   const event = asRecord(given);
   const code = asText(event?.['Code'])?.trim().toLowerCase() ?? '';
   if (event === undefined || code === '')
@@ -99,16 +112,17 @@ function scheduled(given: unknown, tellOnce: TellOnce): readonly (readonly [stri
   if (kind === undefined) {
     const shown = excerpt(code);
     tellOnce('ec2_unknown_event', shown, `ec2: scheduled event with unknown code ${shown}, ignored`);
-    return [];
   }
   const ownId = asText(event['EventId'])?.trim() ?? '';
   // S1.4: without a usable id of its own it goes by its kind.
   const id = EVENT_ID.test(ownId) && !OWN_IDS.includes(ownId) ? ownId : code;
   const isOver = (field: keyof typeof OVER): boolean => OVER[field].test(asText(event[field])?.trim() ?? '');
-  if (isOver('Description') || isOver('State')) return [[id, { is: 'negative' }]];
+  const is = (reading: Reading<StatedNotice>): ListedEvent => ({ id, isUnderstood: kind !== undefined, reading });
+  if (isOver('Description') || isOver('State')) return is({ is: 'negative' });
+  if (kind === undefined) return is({ is: 'unknown', error: 'unknown_code' });
   const deadlineMs = parseInstant(asText(event['NotBefore']) ?? '');
-  if (deadlineMs === undefined) return [[id, { is: 'unknown', error: 'bad_time' }]];
-  return [[id, { is: 'present', value: { kind, deadlineMs, reason: `scheduled ${code}` } }]];
+  if (deadlineMs === undefined) return is({ is: 'unknown', error: 'bad_time' });
+  return is({ is: 'present', value: { kind, deadlineMs, reason: `scheduled ${code}` } });
 }
 
 const autoscalingPart = ({ ask, everyMs, tellOnce }: EventOptions): Part => ({

@@ -7,7 +7,7 @@ import { POINTER_NAMES, type Reading } from '../lifetime/types.ts';
 import { type Ask, dated } from './ec2-ask.ts';
 import type { MetadataAnswer } from './metadata.ts';
 import type { Part } from './parts.ts';
-import { isSiteKey, siteKeys } from './site-keys.ts';
+import { siteKeys, wantedNames } from './site-keys.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 const PATH = 'tags/instance';
@@ -23,12 +23,12 @@ const KNOWN_NAMES = [...new Set([...POINTER_NAMES, ...KNOWN_INPUT_KEYS.machine, 
 const MOVING_NAMES = ['shutdowntime', 'shutdowntime_job'];
 
 export function tagsPart(ask: Ask, everyMs: number): Part {
-  /** What was found without a listing; undefined before the first look. */
+  /** What was ever found without a listing; undefined before the first look at all of them. */
   let found: ReadonlySet<string> | undefined;
 
-  async function namesFrom(listing: MetadataAnswer, fresh: boolean): Promise<readonly string[]> {
-    if (listing.is === 'text') return listed(listing.text).filter(isSiteKey).slice(0, MAX_NAMES);
-    return found === undefined || fresh ? KNOWN_NAMES : [...new Set([...MOVING_NAMES, ...found])];
+  function namesFrom(listing: MetadataAnswer): readonly string[] {
+    if (listing.is === 'text') return wantedNames(listed(listing.text), MAX_NAMES);
+    return found === undefined ? KNOWN_NAMES : [...new Set([...MOVING_NAMES, ...found])];
   }
 
   return {
@@ -36,16 +36,18 @@ export function tagsPart(ask: Ask, everyMs: number): Part {
     everyMs,
     async read(context) {
       const listing = await firstListing(ask, context);
-      const tags = await askAll(ask, await namesFrom(listing, context.fresh), context);
+      const tags = await askAll(ask, namesFrom(listing), context);
       const failed = tags.filter(({ answer }) => answer instanceof SourceError);
       const [first] = failed;
       if (first?.answer instanceof SourceError && failed.length === tags.length) throw first.answer;
       const present = tags.flatMap(({ name, answer }) =>
         !(answer instanceof SourceError) && answer.is === 'text' ? [[name, answer.text] as const] : [],
       );
-      // Only a look at all of them may narrow what is asked next.
+      // Only a look at all of them may narrow what is asked next. What was found and is not there now is asked for again:
+      // its absence is not proved yet (S1.6).
       if (listing.is === 'text') found = undefined;
-      else if (failed.length === 0) found = new Set(present.map(([name]) => name));
+      else if (found !== undefined || failed.length === 0)
+        found = new Set([...(found ?? []), ...present.map(([name]) => name)]);
       const unclear = failed.flatMap(({ name, answer }) =>
         answer instanceof SourceError ? [{ keys: siteKeys([[name, '']]), error: answer.code }] : [],
       );

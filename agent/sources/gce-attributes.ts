@@ -7,13 +7,13 @@ import type { GceClient, GceRequest } from './gce-client.ts';
 import { asRecord, asText, parseJson } from './json.ts';
 import type { MetadataAnswer } from './metadata.ts';
 import type { PartReport } from './parts.ts';
-import { isSiteKey, siteKeys } from './site-keys.ts';
+import { isSiteKey, siteKeys, wantedNames } from './site-keys.ts';
 import { SourceError } from './source.ts';
 
 const PATH = '/instance/attributes/';
 /** Nobody else on this platform gives keys, and it has looked through all there are. */
 const ALL = { others: 'absent', whole: ['keys'] } as const;
-/** A site has a dozen. */
+/** Of those that nobody knows. A site has a dozen. */
 const MAX_SINGLE_KEYS = 64;
 
 export interface Attributes {
@@ -61,7 +61,7 @@ export function createAttributes(client: Pick<GceClient, 'ask'>): Attributes {
     names: readonly string[],
     signal: AbortSignal,
   ): Promise<readonly (readonly [string, string])[]> {
-    const wanted = names.filter(isSiteKey).slice(0, MAX_SINGLE_KEYS);
+    const wanted = wantedNames(names, MAX_SINGLE_KEYS);
     const answers = await Promise.all(
       wanted.map(async (name) => [name, await client.ask(PATH + encodeURIComponent(name), { signal })] as const),
     );

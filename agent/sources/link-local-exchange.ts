@@ -1,6 +1,7 @@
 /** One HTTP request and its whole response on one connection: the part of the careful client that knows Node's events. */
 import type http from 'node:http';
 import type { Socket } from 'node:net';
+import { INSTANCE_HEADER } from '../instance.ts';
 import type { FailureCode, HttpFailure, HttpOutcome } from './link-local.ts';
 import type { Target } from './link-local-target.ts';
 
@@ -14,6 +15,7 @@ export interface Exchange {
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly bodyLimitBytes: number;
+  readonly ownInstance: string;
   readonly signal: AbortSignal;
 }
 
@@ -83,6 +85,8 @@ export function exchange(spec: Exchange): Promise<Exchanged> {
     const onResponse = (response: http.IncomingMessage) => {
       responded = true;
       const { socket } = response;
+      if (response.headers[INSTANCE_HEADER] === spec.ownInstance)
+        return fail('own_output', "the answer is the agent's own");
       const announced = Number(response.headers['content-length'] ?? 0);
       if (announced > spec.bodyLimitBytes) return fail('too_large', `announces a body of ${announced} bytes`);
       response.on('data', (chunk: Buffer) => {

@@ -5,12 +5,14 @@
  */
 import http from 'node:http';
 import type https from 'node:https';
+import { instanceId } from '../instance.ts';
 import { exchange } from './link-local-exchange.ts';
 import { parseTarget, type Target } from './link-local-target.ts';
 
 /**
  * Stable codes of what went wrong. `reset`: the connection broke; `protocol`: what came is not one whole HTTP response
- * (cut body, chunked garbage, headers too large); `network`: no route, no address, not permitted.
+ * (cut body, chunked garbage, headers too large); `network`: no route, no address, not permitted; `own_output`: the answer is
+ * this very agent's, which is never a source.
  */
 export type FailureCode =
   | 'refused'
@@ -22,7 +24,8 @@ export type FailureCode =
   | 'aborted'
   | 'bad_url'
   | 'network'
-  | 'protocol';
+  | 'protocol'
+  | 'own_output';
 
 export interface HttpResponse {
   readonly kind: 'response';
@@ -74,6 +77,8 @@ export interface LinkLocalOptions {
   readonly bodyLimitBytes?: number;
   /** Connections to one server at a time. */
   readonly maxSockets?: number;
+  /** The id of this agent, whose own answers are refused (instance.ts). For tests. */
+  readonly ownInstance?: string;
   readonly random?: () => number;
 }
 
@@ -149,6 +154,7 @@ export function createLinkLocalClient(options: LinkLocalOptions = {}): LinkLocal
         connectTimeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
         timeoutMs: remainingMs(),
         bodyLimitBytes: options.bodyLimitBytes ?? BODY_LIMIT_BYTES,
+        ownInstance: options.ownInstance ?? instanceId,
         signal,
       });
     const first = await once(kept);
@@ -209,7 +215,7 @@ const aborted = (target: Target, connected: boolean): HttpFailure => ({
 /** What a moment's patience can cure. A wrong URL, certificate or size stays wrong. */
 function passes(outcome: HttpOutcome): boolean {
   if (outcome.kind === 'response') return outcome.status === 429 || outcome.status >= 500;
-  return !['aborted', 'bad_url', 'tls', 'too_large'].includes(outcome.code);
+  return !['aborted', 'bad_url', 'tls', 'too_large', 'own_output'].includes(outcome.code);
 }
 
 function pick(options: LinkLocalOptions): https.AgentOptions {

@@ -1,23 +1,17 @@
 /**
  * A connection to a D-Bus daemon over its Unix socket: asks, and hears signals. Every wait is bounded, and whatever goes
  * wrong ends as a SourceError with one of the codes `dbus_no_socket`, `dbus_connect`, `dbus_auth`, `dbus_timeout`,
- * `dbus_lost`, `dbus_protocol`, `dbus_error` (the other side answered with an error).
+ * `dbus_lost`, `dbus_protocol`, `dbus_bad_value` (an answer of another signature), `dbus_error` (the other side answered with an
+ * error). Anybody may send signals to us: what nobody waits for, and from whom nobody waits for it, is not parsed.
  */
 import type net from 'node:net';
 import { openFrames } from './logind-frames.ts';
-import { connect } from './logind-socket.ts';
+import type { BusHeader } from './logind-header.ts';
+import { connect, readInTurns } from './logind-socket.ts';
 import { SourceError } from './source.ts';
 
-/** What is taken of a message; names are text or absent, the body is what the signature made of it. */
-export interface BusMessage {
-  readonly type: number;
-  readonly sender: string | undefined;
-  readonly path: string | undefined;
-  readonly interface: string | undefined;
-  readonly member: string | undefined;
-  readonly errorName: string | undefined;
-  readonly replySerial: number | undefined;
-  readonly signature: string;
+/** The body is what the signature made of it; none where an error has another than a text. */
+export interface BusMessage extends BusHeader {
   readonly body: readonly unknown[];
 }
 
@@ -28,6 +22,8 @@ export interface BusRequest {
   readonly member: string;
   /** Texts only: nothing that we ask needs more. */
   readonly args: readonly string[];
+  /** Signature of the answer. */
+  readonly answer: '' | 's' | 'v';
 }
 
 export interface Bus {
@@ -43,6 +39,8 @@ export interface Bus {
 export interface BusOptions {
   readonly socketPath: string;
   readonly signal: AbortSignal;
+  /** The signature of a signal that is waited for from this sender; undefined: not of interest, and passed over unparsed. */
+  expects(signal: BusHeader): string | undefined;
   onSignal(message: BusMessage): void;
   /** Once, when it ended by itself. */
   onLost(error: SourceError): void;
@@ -82,6 +80,7 @@ type Message = typeof import('@homebridge/dbus-native/lib/message.js');
 type Handshake = typeof import('@homebridge/dbus-native/lib/handshake.js');
 
 interface Asked {
+  readonly request: BusRequest;
   answer(message: BusMessage): void;
   fail(error: SourceError): void;
 }
@@ -97,9 +96,35 @@ async function greet(socket: net.Socket, options: BusOptions, message: Message, 
     write: (bytes) => {
       if (!closed) socket.write(bytes);
     },
+    wants,
+    onParsed() {
+      const now = inbox;
+      inbox = [];
+      for (const one of now) if (!closed) deliver(one);
+    },
     onBroken: (why) => end(new SourceError(welcome ? 'dbus_protocol' : 'dbus_auth', why)),
     onSkipped: options.onSkipped,
   });
+
+  function wants(header: BusHeader): boolean {
+    if (closed) return false;
+    if (header.type === SIGNAL) {
+      const expected = welcome ? options.expects(header) : undefined;
+      if (expected === undefined || expected === header.signature) return expected !== undefined;
+      options.onSkipped(`${header.member} with the signature ${excerpt(header.signature)}`);
+      return false;
+    }
+    const waiting = header.replySerial === undefined ? undefined : asked.get(header.replySerial);
+    if (waiting === undefined) return false;
+    const { destination, answer } = waiting.request;
+    const isError = header.type === ERROR;
+    // The bus speaks for whoever is not there any more.
+    if (header.sender !== destination && !(isError && header.sender === BUS_NAME)) return false;
+    if (!isError && header.type !== METHOD_RETURN) return false;
+    if (header.signature === (isError ? 's' : answer)) return true;
+    waiting.answer({ ...header, body: [] });
+    return false;
+  }
 
   function end(error: SourceError, told = welcome): void {
     if (closed) return;
@@ -117,15 +142,7 @@ async function greet(socket: net.Socket, options: BusOptions, message: Message, 
       asked.get(one.replySerial)?.answer(one);
   }
 
-  socket.on('data', (chunk) => {
-    frames.feed(chunk);
-    // After the library has returned: it would swallow what breaks here.
-    while (inbox.length > 0) {
-      const now = inbox;
-      inbox = [];
-      for (const one of now) if (!closed) deliver(one);
-    }
-  });
+  readInTurns(socket, frames.feed);
   // First of its listeners: all that follow find `closed` set.
   socket.once('close', () => end(new SourceError('dbus_lost', 'the bus closed the connection')));
 
@@ -147,9 +164,14 @@ async function greet(socket: net.Socket, options: BusOptions, message: Message, 
       timer.unref();
       socket.ref();
       asked.set(id, {
+        request,
         answer(reply) {
           settle();
           if (reply.type === ERROR) return reject(errorOf(request, reply));
+          if (reply.signature !== request.answer)
+            return reject(
+              new SourceError('dbus_bad_value', `${request.member}: answered with ${excerpt(reply.signature)}`),
+            );
           try {
             resolve(take(reply));
           } catch (error) {
@@ -161,7 +183,7 @@ async function greet(socket: net.Socket, options: BusOptions, message: Message, 
           reject(error);
         },
       });
-      const { args, ...header } = request;
+      const { args, answer: _, ...header } = request;
       const body = args.length === 0 ? {} : { signature: 's'.repeat(args.length), body: args };
       frames.stream.write(
         message.marshall({ ...header, ...body, type: METHOD_CALL, serial: id, flags: NO_AUTO_START }),
@@ -179,7 +201,7 @@ async function greet(socket: net.Socket, options: BusOptions, message: Message, 
     socket.once('close', () => done(closed));
   });
   await call(
-    { destination: BUS_NAME, path: BUS_PATH, interface: BUS_NAME, member: 'Hello', args: [] },
+    { destination: BUS_NAME, path: BUS_PATH, interface: BUS_NAME, member: 'Hello', args: [], answer: 's' },
     () => undefined,
   );
   welcome = true;

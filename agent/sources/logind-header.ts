@@ -2,7 +2,6 @@
  * The head of a D-Bus message, read without its body: who says what to whom costs a few microseconds, whatever hangs on it.
  * D-Bus specification, "Message Format".
  */
-import { skipValues } from './logind-values.ts';
 
 export interface BusHeader {
   readonly type: number;
@@ -18,64 +17,64 @@ export interface BusHeader {
 
 /** Byte order, type, flags, version, body length, serial, length of the fields. */
 export const FIXED_HEADER_BYTES = 16;
-/** Of the fields: six names of at most 255 characters, and what a later D-Bus may add. */
-export const MAX_FIELD_BYTES = 4 * 1024;
 /** There are nine; what is sent with far more wants to keep us busy. */
 const MAX_FIELDS = 16;
 const LITTLE_ENDIAN = 'l'.charCodeAt(0);
 
-/** By the code of the field. Destination and the number of descriptors are of no use here: only their type is looked at. */
-const FIELDS = [
-  undefined,
-  { name: 'path', signature: 'o' },
-  { name: 'interface', signature: 's' },
-  { name: 'member', signature: 's' },
-  { name: 'errorName', signature: 's' },
-  { name: 'replySerial', signature: 'u' },
-  { name: 'destination', signature: 's' },
-  { name: 'sender', signature: 's' },
-  { name: 'signature', signature: 'g' },
-  { name: 'descriptors', signature: 'u' },
-] as const;
+const [STRING, OBJECT_PATH, SIGNATURE, UINT32] = ['s', 'o', 'g', 'u'].map((type) => type.charCodeAt(0));
+
+/** Type of each field by its code. Destination and the number of descriptors are of no use here. */
+const FIELD_TYPES = [undefined, OBJECT_PATH, STRING, STRING, STRING, UINT32, STRING, STRING, SIGNATURE, UINT32];
+const [PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, SENDER, BODY_SIGNATURE] = [1, 2, 3, 4, 5, 7, 8] as const;
 
 /** `bytes` holds all fields, as the fixed part announces them; undefined where they are not as the specification has them. */
 export function readHeader(bytes: Buffer): BusHeader | undefined {
   const little = bytes[0] === LITTLE_ENDIAN;
   const uint32 = (at: number): number => (little ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
-  const fieldBytes = uint32(12);
-  const end = FIXED_HEADER_BYTES + fieldBytes;
-  if (fieldBytes > MAX_FIELD_BYTES || end > bytes.length) return undefined;
-  const texts: Partial<Record<string, string>> = {};
-  let replySerial: number | undefined;
+  const end = FIXED_HEADER_BYTES + uint32(12);
+  if (end > bytes.length) return undefined;
+  /** Where each field's text begins and ends, or its number stands. */
+  const from: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+  const to: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
   let at = FIXED_HEADER_BYTES;
   for (let count = 0; at < end; count += 1) {
-    at = Math.ceil(at / 8) * 8;
+    at = (at + 7) & ~7;
     // Code, length of the signature, a signature of one character with its zero, and the value.
-    const code = bytes[at];
+    const code = bytes[at] ?? 0;
+    const type = bytes[at + 2];
     const valueAt = at + 4;
-    if (count === MAX_FIELDS || valueAt >= end || code === undefined || bytes[at + 1] !== 1) return undefined;
-    const type = String.fromCharCode(bytes[at + 2] ?? 0);
-    const known = FIELDS[code];
-    if (known === undefined ? 'av({'.includes(type) : type !== known.signature) return undefined;
-    const next = skipValues(bytes.subarray(0, end), valueAt, type, little);
-    if (next === undefined) return undefined;
-    if (type === 'u') {
-      if (known?.name === 'replySerial') replySerial = uint32(valueAt);
-    } else if (known !== undefined && known.name !== 'destination') {
-      const lengthBytes = type === 'g' ? 1 : 4;
-      // Without the zero at its end.
-      texts[known.name] = bytes.latin1Slice(valueAt + lengthBytes, next - 1);
-    }
-    at = next;
+    if (count === MAX_FIELDS || bytes[at + 1] !== 1) return undefined;
+    const known = code < FIELD_TYPES.length;
+    if (known && type !== FIELD_TYPES[code]) return undefined;
+    let textAt = valueAt;
+    if (type === UINT32) at = valueAt + 4;
+    else if (type === SIGNATURE) {
+      textAt = valueAt + 1;
+      at = textAt + (bytes[valueAt] ?? 0) + 1;
+    } else if (type === STRING || type === OBJECT_PATH) {
+      textAt = valueAt + 4;
+      if (textAt > end) return undefined;
+      at = textAt + uint32(valueAt) + 1;
+    } else return undefined;
+    if (at > end) return undefined;
+    if (!known) continue;
+    from[code] = textAt;
+    // Without the zero at its end.
+    to[code] = at - 1;
   }
+  const text = (code: number): string | undefined => {
+    const start = from[code] ?? 0;
+    return start === 0 ? undefined : bytes.toString('latin1', start, to[code]);
+  };
+  const replyAt = from[REPLY_SERIAL] ?? 0;
   return {
     type: bytes[1] ?? 0,
-    path: texts['path'],
-    interface: texts['interface'],
-    member: texts['member'],
-    errorName: texts['errorName'],
-    replySerial,
-    sender: texts['sender'],
-    signature: texts['signature'] ?? '',
+    path: text(PATH),
+    interface: text(INTERFACE),
+    member: text(MEMBER),
+    errorName: text(ERROR_NAME),
+    replySerial: replyAt === 0 ? undefined : uint32(replyAt),
+    sender: text(SENDER),
+    signature: text(BODY_SIGNATURE) ?? '',
   };
 }

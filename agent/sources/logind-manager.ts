@@ -1,8 +1,10 @@
 /**
  * logind's manager object on the bus (org.freedesktop.login1(5)): who is logind now, its signals, its properties. Anybody on
- * the system bus may send signals of any name to anybody, so that only the name's owner is believed, by its unique name.
+ * the system bus may send signals of any name to anybody, so that only the name's owner is believed, by its unique name; what
+ * others send is not even parsed.
  */
 import { BUS_NAME, BUS_PATH, type BusMessage, openBus } from './logind-bus.ts';
+import type { BusHeader } from './logind-header.ts';
 import type { ShutdownPicture } from './logind-shutdown.ts';
 import { type SourceEnvironment, SourceError } from './source.ts';
 
@@ -39,6 +41,14 @@ const MATCHES = [
   `type='signal',sender='${LOGIND}',path='${LOGIND_PATH}',interface='${PROPERTIES}',member='PropertiesChanged',arg0='${MANAGER}'`,
 ];
 
+/** Signatures of the signals above, by interface and member. */
+const OF_THE_BUS: ReadonlyMap<string, string> = new Map([[`${BUS_NAME}.NameOwnerChanged`, 'sss']]);
+const OF_LOGIND: ReadonlyMap<string, string> = new Map([
+  [`${MANAGER}.PrepareForShutdown`, 'b'],
+  [`${MANAGER}.PrepareForShutdownWithMetadata`, 'ba{sv}'],
+  [`${PROPERTIES}.PropertiesChanged`, 'sa{sv}as'],
+]);
+
 /** Connects, subscribes and finds logind. Throws SourceError. */
 export async function openLogind(options: LogindOptions): Promise<LogindSession> {
   const { picture, onChange, log } = options;
@@ -49,6 +59,7 @@ export async function openLogind(options: LogindOptions): Promise<LogindSession>
   const bus = await openBus({
     socketPath: options.socketPath,
     signal: options.signal,
+    expects,
     onSignal,
     onLost: options.onLost,
     onSkipped(why) {
@@ -64,26 +75,29 @@ export async function openLogind(options: LogindOptions): Promise<LogindSession>
     owner = next;
   }
 
-  function onSignal(message: BusMessage): void {
-    const { body } = message;
-    if (message.sender === BUS_NAME) {
-      if (message.member !== 'NameOwnerChanged' || body[0] !== LOGIND) return;
-      setOwner(body[2]);
-      onChange();
-    } else if (owner === undefined || message.sender !== owner || message.path !== LOGIND_PATH) {
-      foreign(message);
-    } else if (message.interface === PROPERTIES) {
-      if (namesAnyOf(body)) onChange();
-    } else if (message.interface === MANAGER && typeof body[0] === 'boolean') {
-      if (message.member === 'PrepareForShutdown') picture.announced(body[0]);
-      else if (message.member === 'PrepareForShutdownWithMetadata') picture.announced(body[0], typeIn(body[1]));
-      else return;
-      onChange();
-    }
+  function expects(signal: BusHeader): string | undefined {
+    const name = `${signal.interface}.${signal.member}`;
+    if (signal.sender === BUS_NAME) return OF_THE_BUS.get(name);
+    if (owner !== undefined && signal.sender === owner && signal.path === LOGIND_PATH) return OF_LOGIND.get(name);
+    foreign(signal);
+    return undefined;
   }
 
-  function foreign({ sender, member }: BusMessage): void {
-    if (member?.startsWith('PrepareForShutdown') !== true || toldForeign) return;
+  function onSignal({ sender, interface: from, member, body }: BusMessage): void {
+    if (sender === BUS_NAME) {
+      if (body[0] !== LOGIND) return;
+      setOwner(body[2]);
+    } else if (from === PROPERTIES) {
+      if (body[0] !== MANAGER || !namesAnyOf(body)) return;
+    } else if (typeof body[0] === 'boolean') {
+      if (member === 'PrepareForShutdown') picture.announced(body[0]);
+      else picture.announced(body[0], typeIn(body[1]));
+    }
+    onChange();
+  }
+
+  function foreign({ sender, member }: BusHeader): void {
+    if (toldForeign || member?.startsWith('PrepareForShutdown') !== true) return;
     toldForeign = true;
     log.warn(
       { event: 'logind_foreign_signal', sender },
@@ -96,9 +110,15 @@ export async function openLogind(options: LogindOptions): Promise<LogindSession>
     let answered = 'present';
     try {
       return await bus.call(
-        { destination: asked, path: LOGIND_PATH, interface: PROPERTIES, member: 'Get', args: [MANAGER, property] },
+        {
+          destination: asked,
+          path: LOGIND_PATH,
+          interface: PROPERTIES,
+          member: 'Get',
+          args: [MANAGER, property],
+          answer: 'v',
+        },
         (answer) => {
-          if (answer.sender !== asked) throw new SourceError('dbus_error', `${property}: answered by somebody else`);
           // Another logind has taken its place meanwhile: this is yesterday's.
           if (owner !== asked) throw new SourceError('dbus_lost', 'logind was restarted');
           return enter(variantOf(answer.body[0]));
@@ -135,13 +155,17 @@ export async function openLogind(options: LogindOptions): Promise<LogindSession>
     return true;
   }
 
-  const askBus = <T>(member: string, args: readonly string[], take: (answer: BusMessage) => T): Promise<T> =>
-    bus.call({ destination: BUS_NAME, path: BUS_PATH, interface: BUS_NAME, member, args }, take);
+  const askBus = <T>(
+    member: string,
+    args: readonly string[],
+    answer: '' | 's',
+    take: (answer: BusMessage) => T,
+  ): Promise<T> => bus.call({ destination: BUS_NAME, path: BUS_PATH, interface: BUS_NAME, member, args, answer }, take);
 
   try {
     await Promise.all([
-      ...MATCHES.map((match) => askBus('AddMatch', [match], () => undefined)),
-      askBus('GetNameOwner', [LOGIND], ({ body }) => setOwner(body[0])).catch((error: unknown) => {
+      ...MATCHES.map((match) => askBus('AddMatch', [match], '', () => undefined)),
+      askBus('GetNameOwner', [LOGIND], 's', ({ body }) => setOwner(body[0])).catch((error: unknown) => {
         // Nobody has the name: the bus answers with an error. Who takes it will be heard of.
         if (!(error instanceof SourceError) || error.code !== 'dbus_error') throw error;
       }),

@@ -34,3 +34,15 @@ export function connect(socketPath: string, signal: AbortSignal): Promise<net.So
     socket.once('connect', () => settle());
   });
 }
+
+/**
+ * Hands on what comes in chunks of at most 64 KiB (Node's own measure), and gives way to everything else after each: however
+ * much is sent, what is done with one chunk is the longest that others wait. What is not read waits in the kernel.
+ */
+export function readInTurns(socket: net.Socket, feed: (chunk: Buffer) => void): void {
+  socket.on('data', (chunk: Buffer) => {
+    socket.pause();
+    setImmediate(() => socket.resume());
+    feed(chunk);
+  });
+}

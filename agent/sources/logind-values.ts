@@ -41,7 +41,7 @@ export function skipValues(bytes: Buffer, at: number, signature: string, little:
     const length = bytes[start];
     const end = length === undefined ? undefined : within(start + 1 + length + 1);
     if (code === 'g' || end === undefined) return end;
-    const inner = bytes.latin1Slice(start + 1, end - 1);
+    const inner = bytes.toString('latin1', start + 1, end - 1);
     return typeLength(inner, 0, depth) === inner.length ? skipOne(end, inner, depth + 1) : undefined;
   }
 

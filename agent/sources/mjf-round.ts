@@ -7,12 +7,13 @@ import type { Answer, FeatureReading, Reading, Side } from '../lifetime/types.ts
 import type { HttpFailure, LinkLocalClient } from './link-local.ts';
 import { parseTarget } from './link-local-target.ts';
 import { namesInListing } from './mjf-listing.ts';
+import { keyUrl, placeOf, shownUrl } from './mjf-url.ts';
 import { judgeAnswer, type KeptValue } from './mjf-value.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 export interface MjfBase {
   readonly side: Side;
-  /** Without trailing slash. */
+  /** As configured; a query stays behind every key (mjf-url.ts). */
   readonly url: string;
 }
 
@@ -174,15 +175,16 @@ async function workOff(queue: Task[], progress: Progress, workers: number): Prom
 async function ask(task: Task, queue: Task[], progress: Progress): Promise<HttpFailure | undefined> {
   const { memory, key } = task;
   const { client, context } = progress;
+  const url = keyUrl(memory.url, key);
   const leftMs = progress.endMs - performance.now();
   if (leftMs <= 0) {
-    const detail = `${memory.url}/${key}: no time was left in this round`;
+    const detail = `${shownUrl(url)}: no time was left in this round`;
     failTask(task, { kind: 'failure', code: 'timeout', detail, connected: true }, progress);
     return undefined;
   }
   const before = memory.kept.get(key);
   const outcome = await client.request({
-    url: `${memory.url}/${key}`,
+    url,
     headers: key === LISTING ? {} : (before?.validators ?? {}),
     timeoutMs: Math.min(progress.requestTimeoutMs, leftMs),
     signal: context.signal,
@@ -203,7 +205,7 @@ async function ask(task: Task, queue: Task[], progress: Progress): Promise<HttpF
   else memory.kept.set(key, judged.kept);
   if (isTimeKey) memory.timeKeyUntilMs = judged.freshUntilMs;
   progress.readings[memory.side][key] = judged.reading;
-  if (judged.reading.is === 'unknown') noteBad(progress, judged.reading.error, `${memory.url}/${key}`);
+  if (judged.reading.is === 'unknown') noteBad(progress, judged.reading.error, shownUrl(url));
   else progress.good += 1;
   return undefined;
 }
@@ -229,7 +231,7 @@ function readListing(memory: SideMemory, status: number, body: Buffer, queue: Ta
   memory.listingAtMs = nowMs;
   memory.listingKnown = status === 200 || status === 404;
   if (status !== 200) return;
-  const names = new Set(namesInListing(body.toString('utf8'), memory.url));
+  const names = new Set(namesInListing(body.toString('utf8'), placeOf(memory.url)));
   for (const key of memory.listed) {
     if (!names.has(key) && memory.kept.get(key)?.reading.is === 'absent') {
       memory.listed.delete(key);
@@ -249,7 +251,7 @@ const namesOf = (memory: SideMemory): readonly string[] => [...KNOWN_INPUT_KEYS[
 function conclude(memories: readonly SideMemory[], { readings, hostClock }: Progress): Answer {
   const answer: { machine?: FeatureReading; job?: FeatureReading; hostNowMs?: number } = {};
   for (const { side, url, listingKnown } of memories) {
-    answer[side] = { channel: url, complete: listingKnown, keys: readings[side] };
+    answer[side] = { channel: placeOf(url), complete: listingKnown, keys: readings[side] };
   }
   if (hostClock !== undefined) answer.hostNowMs = Math.round(hostClock.dateMs + performance.now() - hostClock.atMs);
   return answer;

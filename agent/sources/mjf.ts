@@ -9,6 +9,7 @@ import type { Side } from '../lifetime/types.ts';
 import { createLinkLocalClient, type LinkLocalClient } from './link-local.ts';
 import { traced } from './link-local-trace.ts';
 import { createMjfRound, type MjfBase } from './mjf-round.ts';
+import { shownUrl } from './mjf-url.ts';
 import { isOwnUrl } from './own-url.ts';
 import { pollOf } from './poll.ts';
 import {
@@ -107,10 +108,13 @@ function findBases(config: MjfConfig, environment: SourceEnvironment): readonly 
     // Anything else in the variables is a path: the directory source's.
     if (url === undefined || !/^https?:\/\//i.test(url)) continue;
     if (isOwnUrl(url, runtimeDir)) {
-      log.info({ event: 'mjf_own_output', url, from }, `mjf: ${from} is the agent's own URL, not a source`);
+      log.info(
+        { event: 'mjf_own_output', url: shownUrl(url), from },
+        `mjf: ${from} is the agent's own URL, not a source`,
+      );
       continue;
     }
-    bases.push({ side, url: url.replace(/\/+$/, '') });
+    bases.push({ side, url });
   }
   return bases;
 }

@@ -27,7 +27,7 @@ export interface Ledger {
   /** … and for which the platform was asked. */
   hasGoodNews: boolean;
   /** Of what its last good report listed all there is, and whether the heart was told so. */
-  readonly lists: Record<Listed, 'nothing' | 'own' | 'whole'>;
+  readonly lists: Record<Listed, 'nothing' | 'own' | 'whole' | 'cut'>;
   readonly listsTold: Record<Listed, boolean>;
 }
 
@@ -67,7 +67,7 @@ export const openLedger = (part: Part): Ledger => ({
 
 /** A good report, at `nowMs` (monotonic). */
 export function enterReport(ledger: Ledger, report: PartReport, nowMs: number): void {
-  const { others, whole, unasked } = report;
+  const { others, whole, unasked, isCut } = report;
   enter(ledger.notices, report.notices, others, nowMs);
   enter(ledger.machine, report.machine, others, nowMs);
   enter(ledger.job, report.job, others, nowMs);
@@ -80,7 +80,8 @@ export function enterReport(ledger: Ledger, report: PartReport, nowMs: number): 
   ledger.hasNews = true;
   ledger.hasGoodNews ||= unasked !== true;
   for (const what of ['notices', 'keys'] as const) {
-    ledger.lists[what] = whole?.includes(what) ? 'whole' : others === undefined ? 'nothing' : 'own';
+    const listed = whole?.includes(what) ? 'whole' : others === undefined ? 'nothing' : 'own';
+    ledger.lists[what] = isCut ? 'cut' : listed;
     ledger.listsTold[what] = false;
   }
 }
@@ -238,7 +239,7 @@ const earliest = (notices: readonly StatedNotice[]): StatedNotice | undefined =>
  */
 function mayBeListed(ledgers: readonly Ledger[], what: Listed, repeat: ReadonlySet<Ledger>): boolean {
   const isNew = (ledger: Ledger): boolean =>
-    ledger.fault === undefined && (repeat.has(ledger) || !ledger.listsTold[what]);
+    ledger.fault === undefined && ledger.lists[what] !== 'cut' && (repeat.has(ledger) || !ledger.listsTold[what]);
   if (ledgers.some((ledger) => ledger.lists[what] === 'whole' && isNew(ledger))) return true;
   const listing = ledgers.filter(({ lists }) => lists[what] !== 'nothing');
   return listing.length > 0 && listing.every(isNew) && ledgers.every(({ isHeard }) => isHeard);

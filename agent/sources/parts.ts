@@ -35,6 +35,11 @@ export interface PartReport {
    * before its restart and this report does not mention is absent (S1.6), whether the other parts are heard or not.
    */
   readonly whole?: readonly ('notices' | 'keys')[];
+  /**
+   * There is more than this report could take in: of what the agent holds from before its restart nothing may be concluded
+   * by what the other parts list.
+   */
+  readonly isCut?: true;
   /** Nobody was asked for this report: it says nothing of whether the platform lives. */
   readonly unasked?: true;
 }

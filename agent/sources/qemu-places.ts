@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { oemStrings } from './qemu-smbios.ts';
+import { isSiteKey, isUnknown } from './site-keys.ts';
 import { SourceError } from './source.ts';
 
 /** One of our names, as fw_cfg spells it: `machinefeatures/shutdowntime`, `machinefeatures`. */
@@ -22,6 +23,8 @@ export interface Place {
   readonly denied?: string;
   /** What is wrong with the place as a whole. */
   readonly fault?: SourceError;
+  /** There is more than was looked at. */
+  readonly cut?: true;
 }
 
 /** Host and site names before ours (`opt/org.example/site/machinefeatures/…`), not a whole file system. */
@@ -48,11 +51,15 @@ export function fwCfgPlace(root: string): Place {
   const words: Word[] = [];
   let entries = 0;
   let denied: string | undefined;
+  let cut = false;
 
   function walk(directory: string, name: string, depth: number): void {
     for (const entry of list(directory)) {
+      if (entries >= MAX_ENTRIES) {
+        cut = true;
+        return;
+      }
       entries += 1;
-      if (entries > MAX_ENTRIES) return;
       const below = path.join(directory, entry);
       const full = `${name}/${entry}`;
       if (!isDirectory(below)) continue;
@@ -60,6 +67,7 @@ export function fwCfgPlace(root: string): Place {
       // A file of fw_cfg is a directory with its content in `raw`.
       if (!exists(raw)) {
         if (depth < MAX_DEPTH) walk(below, full, depth + 1);
+        else cut = true;
         continue;
       }
       const ours = PATH_END.exec(full)?.[1] ?? credentialName(entry);
@@ -70,7 +78,7 @@ export function fwCfgPlace(root: string): Place {
     }
   }
   walk(path.join(byName, 'opt'), 'opt', 1);
-  return { words, ...(denied === undefined ? {} : { denied }) };
+  return { words, ...(denied === undefined ? {} : { denied }), ...(cut ? { cut } : {}) };
 }
 
 /** What systemd hands over to the unit that the agent runs in (`LoadCredential=`, `ImportCredential=`). */
@@ -90,10 +98,9 @@ export function credentialPlace(directory: string | undefined): Place {
 /** `-smbios type=11,value=machinefeatures/shutdowntime=1766440000`. */
 export function oemStringsPlace(root: string): Place {
   const entries = path.join(root, 'sys/firmware/dmi/entries');
-  const raws = list(entries)
-    .filter((entry) => /^11-\d+$/.test(entry))
-    .slice(0, MAX_STRUCTURES)
-    .map((entry) => path.join(entries, entry, 'raw'));
+  const structures = list(entries).filter((entry) => /^11-\d+$/.test(entry));
+  const raws = structures.slice(0, MAX_STRUCTURES).map((entry) => path.join(entries, entry, 'raw'));
+  const cut = structures.length > raws.length;
   // Without the module dmi-sysfs there is only the table as a whole.
   const files = raws.length > 0 ? raws : [path.join(root, 'sys/firmware/dmi/tables/DMI')];
   const words: Word[] = [];
@@ -113,7 +120,12 @@ export function oemStringsPlace(root: string): Place {
       fault = new SourceError(error.code, `${file}: ${error.message}`);
     }
   }
-  return { words, ...(denied === undefined ? {} : { denied }), ...(fault === undefined ? {} : { fault }) };
+  return {
+    words,
+    ...(denied === undefined ? {} : { denied }),
+    ...(fault === undefined ? {} : { fault }),
+    ...(cut ? { cut } : {}),
+  };
 }
 
 function wordOf(text: string): readonly Word[] {
@@ -129,13 +141,20 @@ function credentialName(entry: string): string | undefined {
   return side !== undefined && key !== undefined ? `${side}/${key}` : pointer;
 }
 
+/** Ours first: where there is too much, it is the rest that is not looked at. */
 const list = (directory: string): readonly string[] => {
   try {
-    return fs.readdirSync(directory).slice(0, MAX_ENTRIES).sort();
+    const entries = fs.readdirSync(directory).sort();
+    return [...entries.filter(isOurs), ...entries.filter((entry) => !isOurs(entry))];
   } catch {
     return [];
   }
 };
+/** One part of a path: a folder of keys, a known key, or a credential of ours that is no unknown key. */
+function isOurs(entry: string): boolean {
+  const [, key = entry] = credentialName(entry)?.split('/') ?? [];
+  return isSiteKey(key) && !isUnknown(key);
+}
 const exists = (file: string): boolean => fs.existsSync(file);
 const isDirectory = (file: string): boolean => {
   try {

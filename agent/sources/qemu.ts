@@ -14,7 +14,7 @@ import type { Static } from 'typebox';
 import type { FeatureReading, Reading, Side } from '../lifetime/types.ts';
 import { ENABLED } from './platform-schema.ts';
 import { credentialPlace, fwCfgPlace, oemStringsPlace, type Place, type Word } from './qemu-places.ts';
-import { siteKeys } from './site-keys.ts';
+import { isUnknown, MAX_UNKNOWN_KEYS, siteKeys } from './site-keys.ts';
 import type { ReadResult, Source, SourceDefinition, SourceEnvironment } from './source.ts';
 
 const schema = {
@@ -28,8 +28,6 @@ export type QemuConfig = Static<typeof schema>;
 
 /** Some dozen small files of the kernel. */
 const TIMEOUT_MS = 5_000;
-/** A site has a dozen. */
-const MAX_WORDS = 128;
 const SIDES = ['machine', 'job'] as const satisfies readonly Side[];
 
 /** One source, which gives keys and pointers and no notices of its own. */
@@ -66,7 +64,7 @@ function read({ root, env, trace }: SourceEnvironment): ReadResult {
     look('$CREDENTIALS_DIRECTORY', () => credentialPlace(env['CREDENTIALS_DIRECTORY'])),
     look('/sys/firmware/dmi/entries/11-*', () => oemStringsPlace(root)),
   ];
-  const words = wordsOf(places);
+  const { words, cut } = wordsOf(places);
   const denied = places.map((place) => place.denied).find((file) => file !== undefined);
   const fault = places.map((place) => place.fault).find((error) => error !== undefined);
   const told = [...words.values()].some(({ value }) => value === 'absent' || 'text' in value);
@@ -78,19 +76,28 @@ function read({ root, env, trace }: SourceEnvironment): ReadResult {
       detail: 'no fw_cfg file and no OEM string is named machinefeatures or jobfeatures',
     };
   // Only who has seen everything knows what is not there.
-  return { outcome: 'answer', answer: answerOf([...words.values()], denied === undefined && fault === undefined) };
+  const complete = denied === undefined && fault === undefined && !cut;
+  return { outcome: 'answer', answer: answerOf([...words.values()], complete) };
 }
 
-/** Of the same name in several places the first that says something counts. */
-function wordsOf(places: readonly Place[]): ReadonlyMap<string, Word> {
+/** Of the same name in several places the first that says something counts. `cut`: there are more than are taken. */
+function wordsOf(places: readonly Place[]): { readonly words: ReadonlyMap<string, Word>; readonly cut: boolean } {
   const rank = ({ value }: Word): number => (value === 'absent' ? 1 : 'text' in value ? 2 : 0);
   const words = new Map<string, Word>();
   for (const word of places.flatMap((place) => place.words)) {
     const known = words.get(word.name);
-    if (known === undefined ? words.size < MAX_WORDS : rank(word) > rank(known)) words.set(word.name, word);
+    if (known === undefined || rank(word) > rank(known)) words.set(word.name, word);
   }
-  return words;
+  const tooMany = [...words.keys()].filter((name) => isUnknown(speltOf(name))).slice(MAX_UNKNOWN_KEYS);
+  for (const name of tooMany) words.delete(name);
+  return { words, cut: tooMany.length > 0 || places.some((place) => place.cut) };
 }
+
+/**
+ * The form in which a name says its side; names that nobody knows pass as if prefixed, since who wrote the side in front of
+ * them means them for the payloads (S2.2).
+ */
+const speltOf = (name: string): string => (name.includes('/') ? `mjf@${name.replace('/', '@')}` : name);
 
 function hint(words: ReadonlyMap<string, Word>, denied: string): string {
   const [first] = words.keys();
@@ -103,11 +110,8 @@ function answerOf(words: readonly Word[], complete: boolean): Extract<ReadResult
   const keys = { machine: new Map<string, Reading<string>>(), job: new Map<string, Reading<string>>() };
   const pointers = {};
   for (const { name, value } of words) {
-    // The form in which a name says its side; names that nobody knows pass as if prefixed, since who wrote the side in front
-    // of them means them for the payloads (S2.2).
-    const spelt = name.includes('/') ? `mjf@${name.replace('/', '@')}` : name;
     const reading = readingOf(value);
-    const found = siteKeys([[spelt, reading.is === 'present' ? reading.value : '']]);
+    const found = siteKeys([[speltOf(name), reading.is === 'present' ? reading.value : '']]);
     for (const side of SIDES) for (const key of Object.keys(found[side])) keys[side].set(key, reading);
     Object.assign(pointers, found.pointers);
   }

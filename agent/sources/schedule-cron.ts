@@ -3,6 +3,7 @@
  * the walk from day to day stands here, since node-cron looks only forward, only from now, and passes over a time of day
  * that does not exist where the clocks go forward: a window at that time would be lost.
  */
+import { type CronFields, cronFields } from './cron.ts';
 import { civilToUnixMs, zoneOffsetMs } from './schedule-zone.ts';
 
 export interface CronTimes {
@@ -15,41 +16,34 @@ export interface CronTimes {
 const DAY_MS = 86_400_000;
 /** 29 February on a given day of the week may be forty years away (around 2100). */
 const HORIZON_DAYS = 41 * 366;
-/** Minutes to days of the week, with seconds in front where six are given. */
-const CRON_SHAPE = /^\S+(\s+\S+){4,5}$/;
-const FIELDS: Readonly<Record<string, string>> = {
-  second: 'seconds from 0 to 59',
-  minute: 'minutes from 0 to 59',
-  hour: 'hours from 0 to 23',
-  dayOfMonth: 'days of the month from 1 to 31',
-  month: 'months from 1 to 12',
-  dayOfWeek: 'days of the week from 0 to 7 (0 and 7 are Sunday)',
-};
+/** One each five minutes: of more nobody could make use, and each is gone through where a day is looked at. */
+const MAX_PER_DAY = 288;
+/** A reading looks at yesterday, today and tomorrow, again and again; of some windows it looks far back. */
+const MAX_DAYS_KEPT = 16;
+/** Days of forty years that may need node-cron's own word, for words such as `5#5` on one day of the week. */
+const MAX_VERDICTS_KEPT = 4_096;
 
-/** Five or six fields, whatever stands in them. */
-export const isCronShaped = (text: string): boolean => CRON_SHAPE.test(text.trim());
-
-/** Loads node-cron (10 MB). @throws RangeError with a sentence that says what would be right. */
+/**
+ * Loads node-cron (10 MB). What is asked of the answer costs a few ms at most.
+ * @throws RangeError with a sentence that says what would be right.
+ */
 export async function cronTimes(expression: string, timezone: string): Promise<CronTimes> {
+  const fields = await cronFields(expression);
+  const timesOfDay = timesIn(expression, fields);
   const cron = await import('node-cron');
-  // It also takes words such as @daily; the configuration does not.
-  if (!isCronShaped(expression)) throw new RangeError(`expected five or six fields, got ${JSON.stringify(expression)}`);
-  const { valid, fields, errors } = cron.validateDetailed(expression);
-  if (!valid || fields === undefined) throw new RangeError(sentence(expression, errors));
   // In UTC, so that a date of the calendar is asked for and not an instant of some place.
   const task = cron.createTask(expression, () => undefined, { timezone: 'UTC' });
   // Only what it knows is wanted: it is never started, and must not stay in node-cron's list.
   void task.destroy();
 
-  const timesOfDay = [...fields.hour].flatMap((hour) =>
-    fields.minute.flatMap((minute) => fields.second.map((second) => ((hour * 60 + minute) * 60 + second) * 1000)),
-  );
-  timesOfDay.sort((a, b) => a - b);
   const firstTime = timesOfDay[0] ?? 0;
   const everyHour = new Set(fields.hour).size === 24;
   const months = new Set(fields.month);
   const days = onlyNumbers(fields.dayOfMonth);
   const weekdays = onlyNumbers(fields.dayOfWeek);
+
+  const verdicts = new Map<number, boolean>();
+  const instants = new Map<number, readonly number[]>();
 
   /** Days are counted on the calendar from 1 January 1970. */
   function isMeant(day: number): boolean {
@@ -58,13 +52,21 @@ export async function cronTimes(expression: string, timezone: string): Promise<C
     if (!months.has(date.getUTCMonth() + 1)) return false;
     if (days !== undefined && !days.has(date.getUTCDate())) return false;
     if (weekdays !== undefined && !weekdays.has(date.getUTCDay())) return false;
-    return task.match(new Date(day * DAY_MS + firstTime));
+    const known = verdicts.get(day);
+    if (known !== undefined) return known;
+    const verdict = task.match(new Date(day * DAY_MS + firstTime));
+    keep(verdicts, day, verdict, MAX_VERDICTS_KEPT);
+    return verdict;
   }
 
   function instantsOn(day: number): readonly number[] {
     if (!isMeant(day)) return [];
-    const instants = civilToUnixMs(day * DAY_MS, timesOfDay, timezone, everyHour);
-    return [...new Set(instants)].sort((a, b) => a - b);
+    const known = instants.get(day);
+    if (known !== undefined) return known;
+    const found = civilToUnixMs(day * DAY_MS, timesOfDay, timezone, everyHour);
+    const sorted = [...new Set(found)].sort((a, b) => a - b);
+    keep(instants, day, sorted, MAX_DAYS_KEPT);
+    return sorted;
   }
 
   const dayAt = (ms: number): number => Math.floor((ms + zoneOffsetMs(ms, timezone)) / DAY_MS);
@@ -89,22 +91,30 @@ export async function cronTimes(expression: string, timezone: string): Promise<C
   };
 }
 
+/** Ms after midnight, in order. */
+function timesIn(expression: string, { hour, minute, second }: CronFields): readonly number[] {
+  // What is written twice stands there twice.
+  const [hours, minutes, seconds] = [new Set(hour), new Set(minute), new Set(second)];
+  const count = hours.size * minutes.size * seconds.size;
+  if (count > MAX_PER_DAY)
+    throw new RangeError(
+      `expected at most ${MAX_PER_DAY} beginnings a day, such as "*/5 * * * *", got ${count} in ${JSON.stringify(expression)}`,
+    );
+  const times = [...hours].flatMap((h) =>
+    [...minutes].flatMap((m) => [...seconds].map((s) => ((h * 60 + m) * 60 + s) * 1000)),
+  );
+  return times.sort((a, b) => a - b);
+}
+
+/** The one that has been there longest goes. */
+function keep<T>(days: Map<number, T>, day: number, value: T, most: number): void {
+  const [oldest] = days.keys();
+  if (days.size >= most && oldest !== undefined) days.delete(oldest);
+  days.set(day, value);
+}
+
 /** Undefined where there are words such as `L` or `2#1` among them. */
 function onlyNumbers(values: readonly (number | string)[]): ReadonlySet<number> | undefined {
   const numbers = values.filter((value) => typeof value === 'number');
   return numbers.length === values.length ? new Set(numbers) : undefined;
-}
-
-function sentence(
-  expression: string,
-  errors: readonly { readonly field: string; readonly value?: string; readonly message: string }[],
-): string {
-  const wrong = errors.map(({ field, value, message }) => {
-    const range = FIELDS[field];
-    // Each field by itself is possible: 31 February.
-    if (range === undefined || /impossible/.test(message))
-      return `days that these months have, got ${JSON.stringify(value ?? '')}`;
-    return `${range}, got ${JSON.stringify(value ?? '')}`;
-  });
-  return `expected ${wrong.join('; ') || 'a cron expression'} in ${JSON.stringify(expression)}`;
 }

@@ -40,12 +40,25 @@ export function civilToUnixMs(
   const before = zoneOffsetMs(dayMs - DAY_MS, timezone);
   const after = zoneOffsetMs(dayMs + 2 * DAY_MS, timezone);
   if (before === after) return times.map((time) => dayMs + time - before);
+  const changeMs = changeBetween(dayMs - DAY_MS, dayMs + 2 * DAY_MS, before, timezone);
+  const offsetAt = (ms: number): number => (ms < changeMs ? before : after);
   return times.flatMap((time) => {
     const civil = dayMs + time;
-    const real = [civil - before, civil - after].filter((ms) => ms + zoneOffsetMs(ms, timezone) === civil);
+    const real = [civil - before, civil - after].filter((ms) => ms + offsetAt(ms) === civil);
     if (real.length === 0) return [civil - before];
     return twice ? real : [Math.min(...real)];
   });
+}
+
+/** The first whole second with another offset than `before`, which holds at `fromMs`. Clocks change once in three days. */
+function changeBetween(fromMs: number, toMs: number, before: number, timezone: string): number {
+  let [same, other] = [fromMs, toMs];
+  while (other - same > 1000) {
+    const middle = same + Math.floor((other - same) / 2000) * 1000;
+    if (zoneOffsetMs(middle, timezone) === before) same = middle;
+    else other = middle;
+  }
+  return other;
 }
 
 function formatOf(timezone: string): Intl.DateTimeFormat {

@@ -16,8 +16,8 @@ export interface SiteKeys {
 /** Flat values of older OpenStack sites: `mjf@machinefeatures@total_cpu`. */
 const FLAT = /^mjf@(machinefeatures|jobfeatures)@(.+)$/;
 const PREFIX = 'mjf_';
-/** A site has a dozen; a machine with thousands of tags has them for something else. */
-const MAX_KEYS = 128;
+/** Of names that nobody knows. A site has a dozen; a machine with thousands of tags has them for something else. */
+export const MAX_UNKNOWN_KEYS = 128;
 /** No place is longer. */
 const MAX_PLACE = 2_048;
 
@@ -29,6 +29,8 @@ export function siteKeys(given: Iterable<readonly [name: string, value: string]>
   const machine = new Map<string, Reading<string>>();
   const job = new Map<string, Reading<string>>();
   const pointers: Partial<Record<PointerName, string>> = {};
+  const known = new Map<string, { readonly side: Side; readonly key: string; readonly value: string }>();
+  const unknown: typeof known = new Map();
   for (const [spelt, value] of given) {
     const pointer = pointerOf(spelt);
     if (pointer !== undefined) {
@@ -36,14 +38,34 @@ export function siteKeys(given: Iterable<readonly [name: string, value: string]>
       if (place !== undefined) pointers[pointer] = place;
       continue;
     }
-    if (machine.size + job.size >= MAX_KEYS) continue;
-    for (const [side, key] of placesOf(spelt)) (side === 'machine' ? machine : job).set(key, { is: 'present', value });
+    const book = isUnknown(spelt) ? unknown : known;
+    for (const [side, key] of placesOf(spelt)) book.set(`${side}/${key}`, { side, key, value });
   }
+  // By name: where a listing comes in another order, it is the same ones that are cut and none of them seems to be gone.
+  const marked = [...unknown].sort(byName).slice(0, MAX_UNKNOWN_KEYS);
+  for (const [, { side, key, value }] of [...known, ...marked])
+    (side === 'machine' ? machine : job).set(key, { is: 'present', value });
   return { machine: Object.fromEntries(machine), job: Object.fromEntries(job), pointers };
 }
 
 /** Whether it is worth asking for the value under this name at all. */
 export const isSiteKey = (name: string): boolean => pointerOf(name) !== undefined || placesOf(name).length > 0;
+
+/**
+ * Of a listing the names that are worth asking for one by one: all that are known, pointers too, and after them at most
+ * `mostUnknown` others, by name.
+ */
+export function wantedNames(names: Iterable<string>, mostUnknown: number = MAX_UNKNOWN_KEYS): readonly string[] {
+  const wanted = [...new Set(names)].filter(isSiteKey);
+  const unknown = wanted.filter(isUnknown).sort();
+  return [...wanted.filter((name) => !isUnknown(name)), ...unknown.slice(0, mostUnknown)];
+}
+
+/** Passes as marked by the site, but neither the specification nor this project gives it a meaning. */
+export const isUnknown = (spelt: string): boolean =>
+  placesOf(spelt).some(([, key]) => key.startsWith(PREFIX) && sidesOf(key.slice(PREFIX.length)).length === 0);
+
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
 
 const pointerOf = (spelt: string): PointerName | undefined =>
   POINTER_NAMES.find((name) => name === spelt.toLowerCase());

@@ -68,7 +68,12 @@ export function createGuestInfo(
     let failed: SpawnResult | undefined;
     for (const tool of tools) {
       const args = path.basename(tool).startsWith('vmware-rpctool') ? [question] : ['--cmd', question];
-      const spawned = spawnClean(tool, args, { stdio: ['ignore', 'pipe', 'pipe'], env: childEnvironment(env) });
+      const spawned = spawnClean(tool, args, {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: childEnvironment(env),
+        // A group of its own, so that what a wrapper script has started ends with it.
+        detached: true,
+      });
       if ('child' in spawned) {
         tools = [tool, ...tools.filter((other) => other !== tool)];
         return { child: spawned.child, tool };
@@ -185,9 +190,16 @@ function textOf(stdout: Buffer, tool: string): string {
   throw new SourceError('not_text', `${tool}: the value is no text`);
 }
 
-/** By its own pid, which an unreaped child keeps. A grandchild that holds the pipes open must not hold us. */
+/**
+ * The whole group: a wrapper's children outlive it. Its number stays taken as long as anybody is in it, so also where the
+ * wrapper itself has ended and one that it left behind holds the pipes open.
+ */
 function letGo(child: ChildProcess): void {
-  child.kill('SIGKILL');
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // All of it has ended by itself.
+  }
   child.stdout?.destroy();
   child.stderr?.destroy();
   child.unref();

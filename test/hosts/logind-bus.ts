@@ -19,8 +19,15 @@ export type BusManner =
   | 'garbage'
   /** A header that announces four gigabytes. */
   | 'boundless'
-  /** In front of every answer: a signal of a megabyte, a method call, and one whose body does not fit its signature. */
+  /**
+   * In front of every answer: signals of logind of a megabyte, of another signature, with a body that does not fit it and with
+   * a value that the library does not know; a method call; and an answer from somebody who was not asked.
+   */
   | 'noisy'
+  /** In front of every answer: what another user of the bus may send to anybody, in logind's name and in others. */
+  | 'flooded'
+  /** Answers the question who logind is with a number. */
+  | 'misanswers'
   /** Answers the hello and nothing else. */
   | 'deaf';
 
@@ -98,8 +105,15 @@ function answer(socket: net.Socket, manner: BusManner, request: DbusNativeMessag
   if (!hello && manner === 'boundless')
     return void socket.write(Buffer.from('6c020001ffffffff0100000010000000', 'hex'));
   if (!hello && manner === 'deaf') return;
-  if (!hello && manner === 'noisy') for (const noise of NOISE) socket.write(noise);
-  const [signature, body] = contentFor(request);
+  if (!hello && manner === 'flooded') socket.write(FLOOD);
+  if (!hello && manner === 'noisy') {
+    for (const noise of NOISE) socket.write(noise);
+    socket.write(
+      message.marshall({ ...STRANGER, type: 2, replySerial: request.serial, signature: 'v', body: [['s', 'odd']] }),
+    );
+  }
+  const [signature, body] =
+    manner === 'misanswers' && request.member === 'GetNameOwner' ? (['u', [1]] as const) : contentFor(request);
   const sender = request.destination === LOGIND ? LOGIND : 'org.freedesktop.DBus';
   const content = signature === '' ? {} : { signature, body };
   socket.write(message.marshall({ type: 2, serial: 1, replySerial: request.serial, sender, ...content }));
@@ -113,16 +127,40 @@ function contentFor({ member, body }: DbusNativeMessage): readonly [signature: s
   return ['v', [[signature, value]]];
 }
 
-const signal = { type: 4, serial: 1, sender: LOGIND, path: '/a', interface: 'a.b', member: 'C' };
+const MANAGER = 'org.freedesktop.login1.Manager';
+const BY_LOGIND = { type: 4, serial: 1, sender: LOGIND, path: '/org/freedesktop/login1' };
+const PREPARE = { interface: MANAGER, member: 'PrepareForShutdown' };
+const CHANGED = {
+  interface: 'org.freedesktop.DBus.Properties',
+  member: 'PropertiesChanged',
+  signature: 'sa{sv}as',
+};
+const STRANGER = { type: 4, serial: 1, sender: ':1.66', path: '/org/freedesktop/login1' };
+
 /** The length of its text, which begins behind the header, says more than there is. */
-const misfit = message.marshall({ ...signal, signature: 'as', body: [['text']] });
-misfit.fill(0x7f, misfit.length - 12, misfit.length - 8);
-/** A type that the library does not know. */
-const unknownType = message.marshall({ ...signal, signature: 's', body: ['text'] });
-unknownType[unknownType.lastIndexOf('s\0', unknownType.length - 12)] = 'h'.charCodeAt(0);
+function misfit(header: typeof BY_LOGIND): Buffer {
+  const bytes = message.marshall({ ...header, ...CHANGED, body: ['text', [], []] });
+  bytes.fill(0x7f, bytes.lastIndexOf('text') - 4, bytes.lastIndexOf('text'));
+  return bytes;
+}
+/** A type that D-Bus knows and the library does not: a descriptor. */
+const unknownType = message.marshall({ ...BY_LOGIND, ...CHANGED, body: [MANAGER, [['Any', ['u', 0]]], []] });
+unknownType[unknownType.lastIndexOf('\x01u\0') + 1] = 'h'.charCodeAt(0);
 const NOISE: readonly Buffer[] = [
-  message.marshall({ ...signal, signature: 's', body: ['x'.repeat(1_000_000)] }),
-  message.marshall({ ...signal, type: 1, destination: ':1.1' }),
-  misfit,
+  message.marshall({ ...BY_LOGIND, ...CHANGED, body: ['x'.repeat(1_000_000), [], []] }),
+  message.marshall({ ...BY_LOGIND, ...PREPARE, type: 1, destination: ':1.1' }),
+  message.marshall({ ...BY_LOGIND, ...PREPARE, signature: 's', body: ['true'] }),
+  misfit(BY_LOGIND),
   unknownType,
 ];
+const variants = Array.from({ length: 4_500 }, () => ['y', 1]);
+const FLOOD = Buffer.concat(
+  Array.from({ length: 20 }, () => [
+    message.marshall({ ...STRANGER, interface: 'a.b', member: 'C', signature: 'av', body: [variants] }),
+    message.marshall({ ...STRANGER, ...CHANGED, body: [MANAGER, [['PreparingForShutdown', ['b', true]]], []] }),
+    message.marshall({ ...STRANGER, interface: 'a.b', member: 'C', signature: 's', body: ['x'.repeat(100_000)] }),
+    misfit(STRANGER),
+    // Logind itself, of what nobody subscribed to.
+    message.marshall({ ...BY_LOGIND, interface: MANAGER, member: 'SessionNew', signature: 's', body: ['1'] }),
+  ]).flat(),
+);

@@ -7,8 +7,10 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import pino from 'pino';
 import type { JobOutputsConfig } from '../../agent/config/types.ts';
+import { instanceId } from '../../agent/instance.ts';
 import type { Publication } from '../../agent/ports.ts';
 import { publicationOf } from '../../agent/publish/publication.ts';
+import { deliverTo } from '../../agent/report/deliver.ts';
 import { openJobOutputs } from '../../agent/report/joboutputs.ts';
 import { snapshotOf } from '../support/snapshot.ts';
 
@@ -65,7 +67,13 @@ function open(
   lines: string[] = [],
 ) {
   const log = pino({ base: null }, { write: (line: string) => lines.push(line) });
-  const reports = openJobOutputs({ config: { ...NOWHERE, ...config }, env, self: SELF, ownPorts: [8653], log });
+  const reports = openJobOutputs({
+    config: { ...NOWHERE, ...config },
+    env,
+    self: SELF,
+    ownAddresses: [{ host: '127.0.0.1', port: 8653 }],
+    log,
+  });
   t.after(() => reports.close());
   return reports;
 }
@@ -163,4 +171,25 @@ test('a directory gets the file whole, by rename', async (t) => {
   open(t, { directory: dir }).update(stoppedPublication());
   await appeared;
   assert.equal(fs.readFileSync(path.join(dir, 'shutdown_message'), 'utf8'), '100 Shutdown as requested by the host');
+});
+
+test('what turns out to be ourselves is not a site: dropped at once, never sent on', async (t) => {
+  const seen: unknown[] = [];
+  const server = http.createServer((request, response) => {
+    seen.push(request.headers['mjf-agent-instance']);
+    request.resume().on('end', () => response.writeHead(508, { 'mjf-agent-instance': 'this-one' }).end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/joboutputs`;
+  const send = (instance?: string) =>
+    deliverTo({ url, directory: null, ca: null, cert: null, key: null }, SELF, instance)(
+      'log',
+      Buffer.from('x'),
+      new AbortController().signal,
+    );
+  assert.deepEqual(await send('this-one'), { code: 'own_output', final: true });
+  assert.deepEqual(await send('another'), { code: 'http_508', final: false });
+  assert.equal((await send())?.code, 'http_508');
+  assert.deepEqual(seen, ['this-one', 'another', instanceId]);
 });

@@ -158,6 +158,39 @@ describe('platforms', { concurrency: 4 }, () => {
     assert.equal(notices[0]?.kind, 'shutdown');
   });
 
+  test('S1.3 ec2: an interruption that is certain but has no readable time gets its two minutes', async (t) => {
+    const host = await startEc2Host();
+    t.after(() => host.close());
+    const agent = await startAgent(t, { config: table('ec2', host.url, 'poll = "200ms"\n'), channels: NO_DIRECTORIES });
+    const beforeMs = Date.now();
+    host.set('spot/instance-action', '{"action":"stop","time":"soon"}');
+    const { deadline, notices } = await noticeThere(agent, 'ec2/spot');
+    assert.equal(notices[0]?.kind, 'stop');
+    assert.ok(deadline !== null && deadline * 1000 > beforeMs + 118_000 && deadline * 1000 <= Date.now() + 120_000);
+  });
+
+  test('S7 a guest does not hurt the site: a quiet minute of requests at the most, whatever happens in between', async (t) => {
+    const ec2 = await startEc2Host();
+    const openstack = await startOpenstackHost();
+    const azure = await startAzureHost();
+    t.after(() => Promise.all([ec2.close(), openstack.close(), azure.close()]));
+    const tables = [`[source.ec2]\nbase_url = "${ec2.url}"`, `[source.openstack]\nbase_url = "${openstack.url}"`];
+    const config = `sources = ["directory", "ec2", "openstack", "azure"]\n${tables.join('\n')}\n[source.azure]\nbase_url = "${azure.url}"\n[source.directory]\npoll = "200ms"\n`;
+    const agent = await startAgent(t, { config, machine: { total_cpu: 8 } });
+    const counts = () => [ec2, openstack, azure].map(({ requests }) => requests.length);
+    // What is asked once at the start is over then.
+    await ec2.seen(2, '/latest/meta-data/spot/instance-action');
+    const before = counts();
+    // Other sources' news must not make these ask more often: five seconds of it.
+    for (let times = 0; times < 25; times += 1) {
+      agent.hostDirs.set('machine', 'shutdowntime', inSecs(3600) + times);
+      await agent.readAgain();
+    }
+    const [ec2More = 0, openstackMore = 0, azureMore = 0] = counts().map((count, at) => count - (before[at] ?? 0));
+    // By their intervals some 3, 0 and 6: a loop that asks without a pause makes hundreds.
+    assert.ok(ec2More <= 20 && openstackMore <= 10 && azureMore <= 30, `${ec2More}, ${openstackMore}, ${azureMore}`);
+  });
+
   test('a metadata service that hangs on every request holds up neither another source nor the readiness', async (t) => {
     const host = await startEc2Host();
     t.after(() => host.close());

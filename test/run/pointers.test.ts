@@ -3,6 +3,7 @@
  * metadata keys are read once per boot, the key files again and again; the places outlive a metadata service that dies.
  */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import test, { describe } from 'node:test';
 import { startEc2Host } from '../hosts/ec2.ts';
 import { startGceHost } from '../hosts/gce.ts';
@@ -122,7 +123,6 @@ describe('pointers in the metadata', { concurrency: 3 }, () => {
 
     // What the operator wrote wins over what the metadata says.
     const written = await mjfHost(t, { machine: { shutdowntime: String(inSecs(3000)) } });
-    const fs = await import('node:fs');
     const config = `${EC2(ec2.url)}${MJF}machinefeatures = "${written.url}/machinefeatures"\n`;
     fs.writeFileSync(agent.configFile, config);
     agent.signal('SIGHUP');
@@ -147,8 +147,9 @@ describe('pointers in the metadata', { concurrency: 3 }, () => {
   test('GCE attributes do the same', async (t) => {
     const at = inSecs(7200);
     const mjf = await mjfHost(t, { machine: { shutdowntime: String(at) }, job: { job_id: 'batch-1' } });
-    const gce = await startGceHost({ attributes: tagsOf(mjf) });
+    const gce = await startGceHost();
     t.after(() => gce.close());
+    for (const [name, place] of Object.entries(tagsOf(mjf))) gce.set(`attributes/${name}`, place);
     const agent = await start(t, `[source.gce]\nbase_url = "${gce.url}"\n${MJF}${HEARTBEAT}`);
     await deadlineIs(agent, at);
     await jobKey(agent, 'job_id', 'batch-1');

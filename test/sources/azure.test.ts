@@ -462,10 +462,11 @@ describe('azure: as long as the own name is not known', () => {
     await name.wait(HOUR);
   });
 
-  it('an endpoint that stays dead does not cost a notice: then every event counts', async () => {
+  it('a service without the endpoint (404) does not cost a notice: then every event counts', async () => {
     const lines: { event?: string }[] = [];
     const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const { host, heart, hear, pass } = await nameless({ log });
+    host.fault(COMPUTE_PATH, { is: 'status', status: 404 });
     const id = host.schedule({ type: 'Preempt', notBeforeMs: START + MINUTE });
     await hear();
     pass(9_999);
@@ -481,8 +482,20 @@ describe('azure: as long as the own name is not known', () => {
     );
   });
 
+  it('an endpoint that is only dead makes no event of another machine ours, however long', async () => {
+    const { host, heart, hear, pass } = await nameless();
+    const id = host.schedule({ type: 'Preempt', notBeforeMs: START + HOUR, resources: ['workers_12'] });
+    for (let minute = 0; minute < 5; minute += 1) {
+      await hear();
+      pass(60_000);
+    }
+    assert.deepEqual(heart.noticeIds(), []);
+    assert.equal(heart.snapshot().sources[0]?.faults[`notice/${id}`], 'own_name_unknown');
+  });
+
   it('what was taken for its own by mistake is called off at once when the name is learnt', async () => {
     const { host, heart, hear, pass } = await nameless();
+    host.fault(COMPUTE_PATH, { is: 'status', status: 404 });
     const id = host.schedule({ type: 'Preempt', notBeforeMs: START + HOUR, resources: ['workers_12'] });
     await hear();
     pass(10_000);
@@ -600,6 +613,162 @@ describe('azure: what is over', () => {
     host.fault(EVENTS_PATH, { is: 'bytes', bytes: Buffer.from('{"Events":[]}') });
     await hear();
     assert.deepEqual(heart.noticeIds(), []);
+  });
+
+  const listed = (EventId: string | undefined, EventType: string, atMs: number | null, more = {}) => ({
+    EventId,
+    EventType,
+    Resources: ['vm-17'],
+    NotBefore: atMs === null ? '' : new Date(atMs).toUTCString(),
+    ...more,
+  });
+  const document = (host: AzureHost, DocumentIncarnation: number, Events: readonly unknown[]) =>
+    host.fault(EVENTS_PATH, { is: 'bytes', bytes: Buffer.from(JSON.stringify({ DocumentIncarnation, Events })) });
+  const OVER = { EventStatus: 'Completed' };
+
+  for (const [row, entries] of [
+    [
+      'a live one before one that is over',
+      [
+        [2, {}],
+        [1, OVER],
+      ],
+    ],
+    [
+      'a live one after one that is over',
+      [
+        [1, OVER],
+        [2, {}],
+      ],
+    ],
+    [
+      'the earlier of two first',
+      [
+        [2, {}],
+        [5, {}],
+      ],
+    ],
+    [
+      'the earlier of two last',
+      [
+        [5, {}],
+        [2, {}],
+      ],
+    ],
+    [
+      'one without a readable time last',
+      [
+        [2, {}],
+        [5, { NotBefore: 'soon' }],
+      ],
+    ],
+    [
+      'one of nobody knows whom last',
+      [
+        [2, {}],
+        [1, { Resources: 7 }],
+      ],
+    ],
+    [
+      'one of another machine last',
+      [
+        [2, {}],
+        [1, { Resources: ['vm-18'] }],
+      ],
+    ],
+  ] as const)
+    for (const id of ['E', undefined])
+      it(`S1.2: an id that is listed twice is there if one says so, earliest first: ${row}, ${id ?? 'by kind'}`, async () => {
+        const host = await azureHost();
+        const { heart, hear } = heartOf(sourceOn(host));
+        const at = (hours: number) => START + hours * HOUR;
+        document(
+          host,
+          5,
+          entries.map(([hours, more]) => listed(id, 'Reboot', at(hours), more)),
+        );
+        for (let poll = 0; poll < 2; poll += 1) await hear();
+        assert.deepEqual(heart.noticeIds(), [`azure/${id ?? 'reboot'}`]);
+        assert.equal(heart.snapshot().deadlineMs, at(2));
+      });
+
+  it('a known event whose type is suddenly not understood stands as long as it is listed', async () => {
+    const { host, id, heart, hear } = await withReboot();
+    for (const incarnation of [50, 51, 52, 53, 54]) {
+      document(host, incarnation, [listed(id, 'RebootNew', START + HOUR), listed('never-seen', 'RebootNew', START)]);
+      await hear();
+      heart.pass(2 * SECOND);
+    }
+    assert.deepEqual(heart.noticeIds(), [`azure/${id}`]);
+    assert.deepEqual(heart.sourceState('azure')?.faults, { [`notice/${id}`]: 'unknown_type' });
+    document(host, 55, [listed(id, 'RebootNew', START + HOUR, { Resources: ['vm-18'] })]);
+    await hear();
+    assert.deepEqual(heart.noticeIds(), [], 'it is about another machine now');
+  });
+
+  it('a known event stands through a damaged document and a type that is not understood', async () => {
+    const { host, id, heart, hear } = await withReboot();
+    document(host, 50, [null]);
+    await hear();
+    document(host, 51, [listed(id, 'RebootNew', START + HOUR)]);
+    await hear();
+    assert.deepEqual(heart.noticeIds(), [`azure/${id}`]);
+  });
+
+  it('of a list that is too long the most urgent count, and it denies nothing, after a restart of the agent either', async () => {
+    const { host, id, heart, hear } = await withReboot();
+    const crowd = Array.from({ length: 300 }, (_, i) => listed(`c${i}`, 'Freeze', START + MINUTE));
+    const late = Array.from({ length: 100 }, (_, i) => listed(`t${i}`, 'Terminate', START + 50 * MINUTE - i * SECOND));
+    const source = sourceOn(host);
+    for (let incarnation = 50; incarnation < 60; incarnation += 1) {
+      document(host, incarnation, [...crowd, ...late]);
+      if (incarnation === 55) heart.restart();
+      if (incarnation < 55) await hear();
+      else await hear(source);
+      heart.pass(2 * SECOND);
+    }
+    assert.equal(heart.noticeIds()?.includes(`azure/${id}`), true);
+    assert.equal(heart.noticeIds()?.length, 65);
+    assert.equal(heart.snapshot().deadlineMs, START + 50 * MINUTE - 99 * SECOND);
+    document(host, 70, [listed('t99', 'Terminate', START + HOUR)]);
+    for (let poll = 0; poll < 4; poll += 1) {
+      await hear(source);
+      heart.pass(2 * SECOND);
+    }
+    assert.deepEqual(heart.noticeIds(), ['azure/t99']);
+  });
+
+  it('S1.6: of two back-ends that number by themselves the lower one denies nothing at once', async () => {
+    const { host, id, heart, hear } = await withReboot();
+    document(host, 5, [listed(id, 'Reboot', START + HOUR)]);
+    await hear();
+    for (const incarnation of [3, 4]) {
+      document(host, incarnation, []);
+      await hear();
+      assert.deepEqual(heart.noticeIds(), [`azure/${id}`], `${incarnation}`);
+      heart.pass(2 * SECOND);
+    }
+    document(host, 5, [listed(id, 'Reboot', START + HOUR)]);
+    await hear();
+    document(host, 6, []);
+    await hear();
+    assert.deepEqual(heart.noticeIds(), []);
+  });
+
+  it('S1.6: a service that began anew with low numbers clears by absence', async () => {
+    const { host, id, heart, hear } = await withReboot();
+    document(host, 5_000, [listed(id, 'Reboot', START + HOUR)]);
+    await hear();
+    for (const [incarnation, expected] of [
+      [1, 1],
+      [2, 1],
+      [3, 0],
+    ] as const) {
+      document(host, incarnation, []);
+      await hear();
+      assert.equal(heart.noticeIds()?.length, expected);
+      heart.pass(2 * SECOND);
+    }
   });
 
   it('204 is idle: absence, to be confirmed', async () => {

@@ -7,7 +7,7 @@ import type { Answer, Observation, Reading, StatedNotice } from '../../agent/lif
 import { startDriver } from '../../agent/sources/driver.ts';
 import { ec2Source } from '../../agent/sources/ec2.ts';
 import { type MachineFacts, NO_FACTS } from '../../agent/sources/facts.ts';
-import { eventTime, isoSecs, META, standIn, TOKEN_PATH } from '../hosts/ec2.ts';
+import { type Ec2Host, eventTime, isoSecs, META, standIn, TOKEN_PATH } from '../hosts/ec2.ts';
 import type { Fault } from '../hosts/metadata-host.ts';
 import { HOUR, MINUTE, SECOND, START } from '../lifetime/history.ts';
 import {
@@ -41,7 +41,8 @@ function assertSilent(answer: Answer, id = 'spot', message?: string): void {
 const soon = (secs = 120): number => (Math.floor(Date.now() / 1000) + secs) * 1000;
 const spotNotice = (kind: StatedNotice['kind'], deadlineMs: number | null, reason: string): Reading<StatedNotice> => ({
   is: 'present',
-  value: { kind, deadlineMs, reason, onlyEarlier: true },
+  // S1.3: should a time be missing; hibernation only informs.
+  value: { kind, deadlineMs, reason, onlyEarlier: true, ...(kind === 'hibernate' ? {} : { minimumNoticeMs: 120_000 }) },
 });
 
 /** For what would wait for ever if it were wrong. */
@@ -201,8 +202,6 @@ describe('ec2: spot interruption', () => {
     ['a list', { is: 'bytes', bytes: Buffer.from('[]') }],
     ['no action', { is: 'bytes', bytes: Buffer.from('{"time":"2036-01-01T00:00:00Z"}') }],
     ['an action of a wrong type', { is: 'bytes', bytes: Buffer.from('{"action":{},"time":"2036-01-01T00:00:00Z"}') }],
-    ['no time', { is: 'bytes', bytes: Buffer.from('{"action":"terminate"}') }],
-    ['a time that is none', { is: 'bytes', bytes: Buffer.from('{"action":"terminate","time":"soon"}') }],
     ['no text', { is: 'bytes', bytes: Buffer.from([0xff, 0xfe, 0x00]) }],
     ['a broken connection', { is: 'reset-mid-body' }],
   ];
@@ -542,6 +541,128 @@ describe('ec2: scheduled events', () => {
     assert.deepEqual(spot(answer), ABSENT);
   });
 
+  const listed = (EventId: string | undefined, Code: string, atMs: number, more = {}) => ({
+    EventId,
+    Code,
+    NotBefore: eventTime(atMs),
+    ...more,
+  });
+  const list = (host: Ec2Host, entries: readonly unknown[]) =>
+    host.set('events/maintenance/scheduled', JSON.stringify(entries));
+  const OVER = { State: 'completed' };
+
+  for (const [row, entries] of [
+    [
+      'a live one before one that is over',
+      [
+        [2, {}],
+        [1, OVER],
+      ],
+    ],
+    [
+      'a live one after one that is over',
+      [
+        [1, OVER],
+        [2, {}],
+      ],
+    ],
+    [
+      'the earlier of two first',
+      [
+        [2, {}],
+        [5, {}],
+      ],
+    ],
+    [
+      'the earlier of two last',
+      [
+        [5, {}],
+        [2, {}],
+      ],
+    ],
+    [
+      'one without a readable time last',
+      [
+        [2, {}],
+        [5, { NotBefore: 'soon' }],
+      ],
+    ],
+  ] as const)
+    for (const id of ['instance-event-1', undefined])
+      it(`S1.2: an id that is listed twice is there if one says so, earliest first: ${row}, ${id ?? 'by kind'}`, async () => {
+        const host = await startHost();
+        const heart = await heartOn(host, sourceOn(host));
+        const at = (hours: number) => START + hours * HOUR;
+        list(
+          host,
+          entries.map(([hours, more]) => listed(id, 'instance-stop', at(hours), more)),
+        );
+        await heart.hears();
+        assert.deepEqual(heart.noticeIds(), [`ec2/${id ?? 'instance-stop'}`]);
+        assert.equal(heart.snapshot().deadlineMs, at(2));
+      });
+
+  it('an id that is listed twice, as a freeze and as a stop, sets the deadline', async () => {
+    const host = await startHost();
+    const heart = await heartOn(host, sourceOn(host));
+    list(host, [listed('e', 'instance-stop', START + 2 * HOUR), listed('e', 'system-maintenance', START + HOUR)]);
+    await heart.hears();
+    assert.equal(heart.snapshot().deadlineMs, START + 2 * HOUR);
+  });
+
+  it('a known event whose code is suddenly not understood stands as long as it is listed', async () => {
+    const host = await startHost();
+    const heart = await heartOn(host, sourceOn(host));
+    list(host, [listed('e', 'instance-stop', START + HOUR)]);
+    await heart.hears();
+    list(host, [listed('e', 'instance-migrate', START + HOUR), listed('never-seen', 'instance-migrate', START + HOUR)]);
+    await heart.hearsTimes(5);
+    assert.deepEqual(heart.noticeIds(), ['ec2/e']);
+    assert.deepEqual(heart.sourceState('ec2')?.faults, { 'notice/e': 'unknown_code' });
+    list(host, [listed('e', 'instance-migrate', START + HOUR, OVER)]);
+    await heart.hears();
+    assert.deepEqual(heart.noticeIds(), [], 'over is over, whatever it was');
+  });
+
+  it('of a list that is too long the most urgent count, and it denies nothing', async () => {
+    const host = await startHost();
+    const heart = await heartOn(host, sourceOn(host));
+    list(host, [listed('mine', 'instance-stop', START + 20 * HOUR)]);
+    await heart.hears();
+    const crowd = Array.from({ length: 300 }, (_, i) => listed(`c${i}`, 'system-maintenance', START + HOUR));
+    const over = Array.from({ length: 300 }, (_, i) => listed(`o${i}`, 'instance-stop', START + HOUR, OVER));
+    const stops = Array.from({ length: 100 }, (_, i) =>
+      listed(`s${i}`, 'instance-stop', START + 10 * HOUR - i * SECOND),
+    );
+    list(host, [...over, ...crowd, ...stops]);
+    await heart.hearsTimes(5);
+    assert.equal(heart.noticeIds()?.includes('ec2/mine'), true);
+    assert.equal(heart.snapshot().deadlineMs, START + 10 * HOUR - 99 * SECOND);
+    assert.equal(heart.noticeIds()?.length, 65);
+    list(host, [...over, listed('s99', 'instance-stop', START + 10 * HOUR)]);
+    await heart.hears();
+    assert.deepEqual(heart.noticeIds(), ['ec2/s99'], 'of what is over none needs to be kept');
+  });
+
+  it('a list that is too long denies nothing after a restart of the agent either', async () => {
+    const host = await startHost();
+    const heart = await heartOn(host, sourceOn(host));
+    list(host, [listed('mine', 'instance-stop', START + 20 * HOUR)]);
+    await heart.hears();
+    heart.restart();
+    list(
+      host,
+      Array.from({ length: 300 }, (_, i) => listed(`s${i}`, 'instance-stop', START + 10 * HOUR)),
+    );
+    const anew = sourceOn(host);
+    for (let i = 0; i < 5; i += 1) {
+      const answer = await read(anew);
+      heart.send({ type: 'observation', observation: { source: 'ec2', outcome: 'answer', answer } });
+      heart.pass(2 * SECOND);
+    }
+    assert.equal(heart.noticeIds()?.includes('ec2/mine'), true);
+  });
+
   for (const [what, fault] of [
     ['503', { is: 'status', status: 503 }],
     ['a web page', { is: 'html' }],
@@ -792,15 +913,29 @@ describe('ec2: tags', () => {
     assert.deepEqual(answer.pointers, { machinefeatures: 'http://mjf.example/m' });
     asked(host);
     host.tag('shutdowntime', '1900000000');
-    const again = await read(source, { fresh: false });
-    assert.deepEqual(again.machine?.keys['shutdowntime'], presentText('1900000000'));
-    const names = asked(host).flatMap((path) => (path.startsWith(TAGS) ? [path.slice(TAGS.length)] : []));
-    assert.deepEqual(names.filter((name) => name !== '').sort(), [
-      'hs06',
-      'machinefeatures',
-      'shutdowntime',
-      'shutdowntime_job',
-    ]);
+    for (const fresh of [false, true]) {
+      const again = await read(source, { fresh });
+      assert.deepEqual(again.machine?.keys['shutdowntime'], presentText('1900000000'));
+      const names = asked(host).flatMap((path) => (path.startsWith(TAGS) ? [path.slice(TAGS.length)] : []));
+      assert.deepEqual(
+        names.filter((name) => name !== '').sort(),
+        ['hs06', 'machinefeatures', 'shutdowntime', 'shutdowntime_job'],
+        `fresh: ${fresh}`,
+      );
+    }
+  });
+
+  it('without a listing, what was found is asked for again before it counts as gone', async () => {
+    const host = await startHost({ tagListing: false, tags: { hs06: '171.04' } });
+    const source = sourceOn(host);
+    await read(source);
+    host.tag('hs06', undefined);
+    assert.deepEqual((await read(source)).machine?.keys['hs06'], ABSENT);
+    asked(host);
+    assert.deepEqual((await read(source)).machine?.keys['hs06'], ABSENT);
+    assert.equal(asked(host).includes(`${TAGS}hs06`), true);
+    host.tag('hs06', '172');
+    assert.deepEqual((await read(source)).machine?.keys['hs06'], presentText('172'));
   });
 
   it('one value that fails is unknown, the others are read', async () => {

@@ -10,23 +10,28 @@ const TOKEN = { path: '/token', ttlHeader: 'x-ttl', tokenHeader: 'x-token' };
 
 test('every request is told: the token, a refused one, its repetition; without query, header or content', async (t) => {
   let tokens = 0;
+  let valid = 'geheim-1';
   const host = await startMetadataHost({}, ({ method, headers }) => {
     if (method === 'PUT') {
       tokens += 1;
       return { status: 200, body: `geheim-${tokens}` };
     }
-    return headers['x-token'] === 'geheim-2' ? { status: 200, body: 'geheim' } : { status: 401 };
+    return headers['x-token'] === valid ? { status: 200, body: 'geheim' } : { status: 401 };
   });
   t.after(() => host.close());
   const told: TraceEntry[] = [];
   const options = { source: 'test', baseUrl: `${host.url}/`, timeoutMs: 5_000, token: TOKEN };
   const metadata = createMetadata(options, { trace: (entry) => void told.push(entry) });
   t.after(() => metadata.close());
-  await metadata.ask('/key', { signal: new AbortController().signal, query: { secret: 'geheim' } });
+  const ask = () => metadata.ask('/key', { signal: new AbortController().signal, query: { secret: 'geheim' } });
+  await ask();
+  valid = 'geheim-2';
+  await ask();
   assert.deepEqual(
     told.map(({ source, asked, answered }) => [source, asked, answered]),
     [
       ['test', `PUT ${host.url}/token`, '200'],
+      ['test', `GET ${host.url}/key`, '200'],
       ['test', `GET ${host.url}/key`, '401'],
       ['test', `PUT ${host.url}/token`, '200'],
       ['test', `GET ${host.url}/key`, '200'],

@@ -6,6 +6,7 @@ import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, describe, it } from 'node:test';
+import { instanceId } from '../../agent/instance.ts';
 import {
   createLinkLocalClient,
   type HttpFailure,
@@ -73,6 +74,20 @@ describe('link-local client', () => {
     assert.equal(response.headers['content-type'], 'text/plain');
     assert.equal(response.dateMs, Date.UTC(2024, 9, 29, 10));
     assert.ok(response.durationMs > 0);
+  });
+
+  it('an answer of this very agent is no answer, whatever way led to it; that of another agent is one', async () => {
+    const server = await host();
+    server.headers('*', { 'MJF-Agent-Instance': 'mine' });
+    const request = { url: `${server.url}/${KEY}`, retry: { attempts: 3, baseMs: 1 } };
+    const own = await client({ ownInstance: 'mine' }).request(request);
+    assert.ok(own.kind === 'failure');
+    assert.deepEqual([own.code, own.connected], ['own_output', true]);
+    assert.equal(server.requests.length, 1, 'asking again is in vain');
+    assert.equal(answered(await client({ ownInstance: 'another' }).request(request)).status, 200);
+    server.headers('*', { 'mjf-agent-instance': instanceId });
+    const byDefault = await client().request(request);
+    assert.equal(byDefault.kind === 'failure' && byDefault.code, 'own_output');
   });
 
   it('S4.3: the Date of an answer out of a cache (Age) is not the server clock', async () => {

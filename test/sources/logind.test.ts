@@ -276,14 +276,19 @@ describe('logind on a real bus', { skip: lacks ?? false }, () => {
     assert.deepEqual(await noticeFrom(source), { is: 'negative' });
   });
 
-  it('a logind that dies over the question is no channel', async () => {
-    const { source } = open({ bus: host.address });
+  it('a logind that dies over the question is no channel, as the bus says', async () => {
+    const entries: TraceEntry[] = [];
+    const { source } = open({ bus: host.address }, { trace: (entry) => entries.push(entry) });
     await noticeFrom(source);
     host.freeze();
     const reading = read(source);
     await new Promise((resolve) => setImmediate(resolve));
     host.killLogind();
     assert.equal((await reading).outcome, 'no_channel');
+    assert.deepEqual(
+      entries.slice(-3).map(({ answered }) => answered),
+      ['dbus_error', 'dbus_error', 'dbus_error'],
+    );
   });
 
   it('a reading ends with its signal', async () => {
@@ -392,6 +397,7 @@ describe('logind where the bus is odd', () => {
     ['closes', 'dbus_lost'],
     ['garbage', 'dbus_protocol'],
     ['boundless', 'dbus_protocol'],
+    ['misanswers', 'dbus_bad_value'],
   ];
   for (const [manner, code] of manners)
     it(`a bus that is ${manner.replace('_', ' ')}: ${code}, and well again with the next`, async () => {
@@ -402,14 +408,32 @@ describe('logind where the bus is odd', () => {
       assert.deepEqual(await noticeFrom(source), { is: 'negative' });
     });
 
-  it('messages that are too large, not asked for, or not to be parsed are passed over', async () => {
+  it('what others send is not even parsed', async () => {
+    bus = await startOddBus('flooded');
+    const { source, lines } = open({ bus: bus.address });
+    const pushed = watch(source);
+    for (let poll = 0; poll < 3; poll += 1) assert.deepEqual(await noticeFrom(source), { is: 'negative' });
+    assert.equal(bus.connections(), 1);
+    assert.equal(pushed.count(), 0);
+    assert.deepEqual(lines, [], 'the library has stumbled over nothing');
+  });
+
+  it('messages of logind that are too large, not asked for, or not to be parsed are passed over', async () => {
     bus = await startOddBus('noisy');
     const { source, events } = open({ bus: bus.address });
     for (let poll = 0; poll < 3; poll += 1) assert.deepEqual(await noticeFrom(source), { is: 'negative' });
     assert.equal(bus.connections(), 1, 'none of them costs the connection');
     const skipped = events('logind_message_skipped');
-    assert.ok(skipped.some(({ why }) => /^a message of 1000/.test(String(why))));
-    assert.ok(skipped.some(({ why }) => /Unsupported type/.test(String(why))));
+    for (const why of [
+      /^a message of 1000/,
+      /^PrepareForShutdown .* signature s$/,
+      /does not fit/,
+      /^Unsupported type: h/,
+    ])
+      assert.ok(
+        skipped.some((line) => why.test(String(line['why']))),
+        String(why),
+      );
     assert.equal(skipped.filter(({ level }) => level === 30).length, 1, 'the log is told once');
   });
 

@@ -4,13 +4,17 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import pino from 'pino';
+import { instanceId } from '../../agent/instance.ts';
 import { KNOWN_INPUT_KEYS } from '../../agent/lifetime/features.ts';
 import type { Answer, Reading, Side } from '../../agent/lifetime/types.ts';
 import { NO_FACTS } from '../../agent/sources/facts.ts';
+import { createLinkLocalClient } from '../../agent/sources/link-local.ts';
 import { type MjfConfig, mjfSource } from '../../agent/sources/mjf.ts';
 import { namesInListing } from '../../agent/sources/mjf-listing.ts';
+import { createMjfRound } from '../../agent/sources/mjf-round.ts';
 import { type Source, SourceError } from '../../agent/sources/source.ts';
 import { makeCertificates } from '../hosts/certificates.ts';
+import { startMetadataHost } from '../hosts/metadata-host.ts';
 import { type Fault, type MjfHost, type MjfHostOptions, startMjfHost } from '../hosts/mjf.ts';
 
 const SHUTDOWN = 'machinefeatures/shutdowntime';
@@ -39,12 +43,16 @@ async function host(options: MjfHostOptions = {}): Promise<MjfHost> {
   return started;
 }
 
-function sources(config: MjfConfig, env: Readonly<Record<string, string>> = {}): readonly Source[] {
+function sources(
+  config: MjfConfig,
+  env: Readonly<Record<string, string>> = {},
+  log = pino({ level: 'silent' }),
+): readonly Source[] {
   const made = mjfSource.create(config, {
     root: '/',
     runtimeDir,
     env,
-    log: pino({ level: 'silent' }),
+    log,
     firstBootMs: 0,
     facts: NO_FACTS,
     pointers: {},
@@ -489,10 +497,10 @@ describe('mjf source: where it is', () => {
 
   it("the agent's own URL is no source, however this machine is spelt", () => {
     fs.writeFileSync(path.join(runtimeDir, 'url'), 'http://127.0.0.1:8653\n');
-    for (const name of ['127.0.0.1', 'localhost', '[::1]']) {
+    for (const name of ['127.0.0.1', 'localhost', '[::1]', '[::1%25lo]', 'localhost.', '127.0.0.9']) {
       assert.deepEqual(sources({}, { MACHINEFEATURES: `http://${name}:8653/machinefeatures` }), [], name);
     }
-    for (const other of ['http://127.0.0.1:8654/m', 'http://127.0.0.9:8653/m', 'http://site.example:8653/m']) {
+    for (const other of ['http://127.0.0.1:8654/m', 'http://192.0.2.7:8653/m', 'http://site.example:8653/m']) {
       assert.equal(sources({}, { MACHINEFEATURES: other }).length, 1, other);
     }
   });
@@ -515,6 +523,73 @@ describe('mjf source: where it is', () => {
     assert.equal(answer.machine, undefined);
     assert.deepEqual(readingOf(answer, 'jobfeatures/job_id'), present('vm-18'));
     assert.deepEqual(asked(server), []);
+  });
+
+  it('own output behind another name is a failure, known by the answer; nothing of it is taken', async () => {
+    const server = await host();
+    server.headers('*', { 'mjf-agent-instance': instanceId });
+    const source = sourceOn(server);
+    assert.equal((await failure(read(source))).code, 'own_output');
+    server.headers('*', undefined);
+    assert.deepEqual(readingOf(await read(source), TOTAL_CPU), present('8'));
+  });
+
+  it('a query of the base stays behind every key, and in none of our words', async () => {
+    const values: Readonly<Record<string, string>> = { '/mf/shutdowntime': '1766440000', '/mf/': 'site_colour\n' };
+    const server = await startMetadataHost({}, ({ path: place, query }) => {
+      if (query.get('sig') !== 'geheim') return { status: 403 };
+      if (place === '/mf/total_cpu') return { status: 500 };
+      if (place === '/mf/site_colour') return { status: 200, body: 'red' };
+      return values[place] === undefined ? { status: 404 } : { status: 200, body: values[place] };
+    });
+    cleanups.push(() => server.close());
+    for (const base of ['mf?sig=geheim', 'mf/?sig=geheim', 'mf//?sig=geheim#geheim']) {
+      const [source] = sources({ machinefeatures: `${server.url}/${base}` });
+      assert.ok(source);
+      const answer = await read(source);
+      assert.deepEqual(readingOf(answer, SHUTDOWN), present('1766440000'), base);
+      assert.deepEqual(readingOf(answer, 'machinefeatures/site_colour'), present('red'));
+      assert.equal(answer.machine?.channel, `${server.url}/mf`);
+      assert.doesNotMatch(JSON.stringify(answer), /geheim/);
+    }
+    assert.ok(server.requests.every(({ path: place }) => !place.includes('//')));
+    server.fault('*', { is: 'reset' });
+    const [broken] = sources({ machinefeatures: `${server.url}/mf?sig=geheim` });
+    assert.ok(broken);
+    const client = createLinkLocalClient();
+    cleanups.push(() => client.close());
+    const round = createMjfRound([{ side: 'machine', url: `${server.url}/mf?sig=geheim` }], {
+      maxInFlight: 1,
+      requestTimeoutMs: 1_000,
+      pollMs: 1_000,
+    });
+    const context = { signal: new AbortController().signal, fresh: false };
+    const outOfTime = () => round.run(client, { context, endMs: performance.now(), sides: ['machine'] });
+    for (const [attempt, code] of [
+      [() => read(broken), 'reset'],
+      [outOfTime, 'timeout'],
+    ] as const) {
+      const error = await failure(attempt());
+      assert.equal(error.code, code);
+      assert.doesNotMatch(error.message, /geheim/);
+      assert.match(error.message, /\/mf\/\w+/);
+    }
+    server.fault('*', undefined);
+    const [refused] = sources({ machinefeatures: `${server.url}/mf?sig=falsch-geheim` });
+    assert.ok(refused);
+    const error = await failure(read(refused));
+    assert.deepEqual([error.code, error.message], ['http_403', `${server.url}/mf/shutdowntime`]);
+  });
+
+  it('what is said of its own URL holds neither user nor query', () => {
+    fs.writeFileSync(path.join(runtimeDir, 'url'), 'http://127.0.0.1:8653\n');
+    const lines: string[] = [];
+    const log = pino({ base: null }, { write: (line: string) => lines.push(line) });
+    for (const url of ['http://localhost:8653/m?sig=geheim', 'http://me:geheim@localhost:8653/m'])
+      assert.deepEqual(sources({ machinefeatures: url }, {}, log), []);
+    assert.equal(lines.length, 2);
+    assert.match(lines[0] ?? '', /"mjf_own_output".*"http:\/\/localhost:8653\/m"/);
+    assert.doesNotMatch(lines.join(''), /geheim/);
   });
 
   it('S7: polls each 30 s by default, as configured otherwise', () => {

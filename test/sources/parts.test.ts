@@ -293,6 +293,20 @@ describe('parts in their own rhythms', () => {
     assert.ok(fast.asked.length >= 9, `${fast.times()}`);
   });
 
+  it('also one that came before anybody wanted to be told', async () => {
+    const [fast, slow] = [fakePart('fast'), fakePart('slow', { everyMs: MINUTE })];
+    slow.says({ notices: { spot: notice(LATER) } }, 400);
+    const source = sourceOf([fast, slow]);
+    await read(source);
+    await pass(400);
+    const changed = mock.fn<(fresh?: boolean) => void>();
+    source.watch?.(changed, NEVER_ABORTED);
+    assert.deepEqual(
+      changed.mock.calls.map(({ arguments: given }) => given),
+      [[false]],
+    );
+  });
+
   it('a confirmation that falls together with it asks all the same', async () => {
     const [fast, slow] = [fakePart('fast', { everyMs: MINUTE }), fakePart('slow', { everyMs: MINUTE })];
     slow.says({}, 400);
@@ -385,6 +399,20 @@ describe('once', () => {
     void driver.pollNow(true);
     await pass(70_000, 50);
     assert.equal(once.asked.length, asked);
+  });
+
+  it('not even a confirmation asks it before its time', async () => {
+    const [fast, once] = [fakePart('fast'), fakePart('once', { everyMs: 'once' })];
+    once.says(HTTP_500);
+    const { driver } = world([fast, once]);
+    await pass(3_000);
+    const asked = once.asked.length;
+    for (let n = 0; n < 5; n += 1) {
+      void driver.pollNow(true);
+      await pass(100);
+    }
+    assert.equal(once.asked.length, asked);
+    assert.ok(fast.asked.length >= 5);
   });
 
   it('also as the only kind of part', async () => {
@@ -483,6 +511,15 @@ describe('failures', () => {
     made.heart.pass(30 * SECOND - Math.min(30 * SECOND, Date.now() - diedMs));
     assert.equal(made.heart.sourceState('test')?.state, 'stale');
     assert.deepEqual(made.heart.noticeIds(), ['test/a', 'test/b']);
+  });
+
+  it('and is asked no more often than the driver thinks right', async () => {
+    const part = fakePart('a');
+    part.says(REFUSED);
+    world([part]);
+    await pass(60_000, 50);
+    assert.ok(part.asked.length <= 25, `${part.times()}`);
+    assert.ok(part.asked.length >= 15, `${part.times()}`);
   });
 
   it('and alive at once when it is', async () => {
@@ -795,6 +832,15 @@ describe('what is not mentioned', () => {
     assert.deepEqual(heart.noticeIds(), ['test/spot']);
   });
 
+  it('and not by one list that is told again and again', async () => {
+    const [list, other] = [fakePart('list', { everyMs: 30 * SECOND }), fakePart('other', { speaksFor: ['spot'] })];
+    list.says({ others: 'absent' });
+    const { heart } = await restarted([list, other]);
+    list.says(HANGS);
+    await pass(10_000);
+    assert.deepEqual(heart.noticeIds(), ['test/before', 'test/spot']);
+  });
+
   it('unless the part alone speaks of such things', async () => {
     const [list, other] = [fakePart('list'), fakePart('other', { speaksFor: ['spot'] })];
     list.says({ others: 'absent', whole: ['notices'] });
@@ -817,13 +863,13 @@ describe('what is not mentioned', () => {
   it('a host that invents ids fills no memory, and each of them is cleared', async () => {
     const part = fakePart('list');
     const { heart, answers } = world([part]);
-    for (let n = 0; n < 700; n += 1) {
+    for (let n = 0; n < 1_200; n += 1) {
       part.says({ notices: { [`id-${n}`]: notice(LATER) }, others: 'negative' });
       await worlds[0]?.driver.pollNow();
-      mock.timers.tick(500);
+      mock.timers.tick(5);
     }
-    assert.deepEqual(heart.noticeIds(), ['test/id-699']);
-    assert.ok(Object.keys(lastOf(answers()).notices?.byId ?? {}).length < 1_000);
+    assert.deepEqual(heart.noticeIds(), ['test/id-1199']);
+    assert.ok(Object.keys(lastOf(answers()).notices?.byId ?? {}).length < 600);
     part.says({ notices: Object.fromEntries(Array.from({ length: 600 }, (_, n) => [`many-${n}`, notice(LATER)])) });
     await worlds[0]?.driver.pollNow();
     part.says({ others: 'negative' });

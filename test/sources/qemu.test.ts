@@ -167,7 +167,8 @@ describe('more than a site can mean', () => {
       {
         fwCfg: {
           ...flooded((key) => `opt/a/machinefeatures/${key}`),
-          ...Object.fromEntries(Object.entries(KNOWN).map(([key, value]) => [`opt/z/${key}`, value])),
+          // Each below a name of its own: what is a file is no directory.
+          ...Object.fromEntries(Object.entries(KNOWN).map(([key, value], n) => [`opt/z${n}/${key}`, value])),
         },
       },
     ],

@@ -207,7 +207,7 @@ describe('keys of a site', () => {
     const flood = Array.from({ length: 300 }, (_, n) => `mjf_k${n}`);
     const names = [...flood, 'ssh-keys', 'SHUTDOWNTIME', 'machinefeatures', 'mjf_hs06', 'mjf_k0'];
     assert.deepEqual(wantedNames(names, 2), ['SHUTDOWNTIME', 'machinefeatures', 'mjf_hs06', 'mjf_k0', 'mjf_k1']);
-    assert.deepEqual(wantedNames([...names].reverse(), 1).slice(3), ['mjf_k0']);
+    assert.deepEqual(wantedNames([...flood].reverse(), 1), ['mjf_k0']);
   });
 });
 

@@ -40,7 +40,14 @@ function makeSource(host: VmwareHost, config: VmwareConfig = {}, trace?: (entry:
   return source;
 }
 
-const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
+/** Fails where it never comes, so that what is left over is still put away. */
+async function until(condition: () => boolean): Promise<void> {
+  const patience = AbortSignal.timeout(20_000);
+  while (!condition()) {
+    patience.throwIfAborted();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
 /** What has ended and was not waited for yet by whoever inherited it is not alive. */
 function isAlive(pid: number): boolean {
   try {
@@ -234,11 +241,11 @@ describe('the tools', () => {
         const tool = createGuestInfo({ timeoutMs, command: wrapper }, sourceEnvironment({ env: process.env }));
         const abort = new AbortController();
         const answer = assert.rejects(tool.get('a', abort.signal), { code });
-        while (started().length < 2) await turn();
+        await until(() => started().length === 2);
         if (end === 'abort') abort.abort();
         if (end === 'close') tool.close();
         await answer;
-        while (started().some(isAlive)) await turn();
+        await until(() => !started().some(isAlive));
         tool.close();
       }
     } finally {
@@ -257,7 +264,7 @@ describe('the tools', () => {
     try {
       await assert.rejects(tool.get('a', new AbortController().signal), { code: 'timeout' });
       pid = Number(fs.readFileSync(pids, 'utf8'));
-      while (isAlive(pid)) await turn();
+      await until(() => !isAlive(pid));
     } finally {
       if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL');
       tool.close();

@@ -14,6 +14,8 @@ export interface HttpContext {
   readonly callers: Callers;
   readonly clock: Clock;
   readonly version: string;
+  /** The id on every answer (instance.ts). */
+  readonly instance: string;
   /** Real directory of the published tree: `views/TOKEN` of a payload lies in it. */
   readonly runtimeDir: string;
   readonly procRoot: string;

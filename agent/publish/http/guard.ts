@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { INSTANCE_HEADER } from '../../instance.ts';
 import type { Access } from './caller.ts';
 import { channelOf } from './channel.ts';
 import type { HttpContext } from './context.ts';
@@ -44,6 +45,9 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);
     const { raw } = request;
+    // A report of ours that came back, by whatever way: taken, it would be sent on to ourselves for ever.
+    if (raw.headers[INSTANCE_HEADER] === context.instance)
+      throw refusal(508, 'own_output', 'This request comes from the agent itself.');
     checkTarget(raw);
     checkHost(raw);
     checkOrigin(raw);

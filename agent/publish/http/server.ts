@@ -7,6 +7,7 @@ import path from 'node:path';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { type Clock, systemClock } from '../../clock.ts';
+import { INSTANCE_HEADER, instanceId } from '../../instance.ts';
 import type { AgentPort } from '../../ports.ts';
 import {
   CLOSE_MS,
@@ -51,6 +52,8 @@ export interface HttpOptions {
   readonly reservedOutputs?: readonly string[];
   readonly bounds?: Partial<HttpBounds>;
   readonly clock?: Clock;
+  /** For tests: the id on every answer (instance.ts). */
+  readonly instance?: string;
 }
 
 export interface HttpServer {
@@ -79,6 +82,7 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
     hub,
     callers: createCallers({ procRoot, bounds }),
     clock: options.clock ?? systemClock,
+    instance: options.instance ?? instanceId,
     version: options.version,
     runtimeDir,
     procRoot,
@@ -89,7 +93,7 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
   const listeners = createListeners({
     log,
     retryMs: bounds.retryMs,
-    createServer: () => createServer(app, procRoot),
+    createServer: () => createServer(app, procRoot, context.instance),
     onUrls: (urls) => urlFile.write(urls[0] ?? null),
   });
 
@@ -156,10 +160,14 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
   return app;
 }
 
-function createServer(app: FastifyInstance, procRoot: string): http.Server {
+function createServer(app: FastifyInstance, procRoot: string, instance: string): http.Server {
   const server = http.createServer(
     { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
-    (request, response) => app.routing(request, response),
+    (request, response) => {
+      // Before any route or guard: refusals and streams say it too.
+      response.setHeader(INSTANCE_HEADER, instance);
+      app.routing(request, response);
+    },
   );
   server.maxConnections = maxConnections(procRoot);
   return server;

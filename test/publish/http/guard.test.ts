@@ -209,3 +209,23 @@ async function statusAndBody(url: string): Promise<[number, string]> {
   const { status, body } = await ask(url);
   return [status, body];
 }
+
+test('every answer says whose it is: values, refusals, streams, what no route knows, on every door', async (t) => {
+  const { url, reader, admin } = await run(t, { instance: 'this-one' });
+  for (const target of ['/', '/v1/lifetime', '/machinefeatures/none', '/nowhere', '/%zz', '/metrics'])
+    assert.equal((await ask(`${url}${target}`)).headers['mjf-agent-instance'], 'this-one', target);
+  const refused = await ask(`${url}/`, { headers: { host: 'evil.example' } });
+  assert.deepEqual([refused.status, refused.headers['mjf-agent-instance']], [403, 'this-one']);
+  for (const { socketPath } of [reader, admin])
+    assert.equal((await ask('/', { socketPath })).headers['mjf-agent-instance'], 'this-one');
+});
+
+test('a request of our own that came back is refused before anything is done with it; another agent’s is not', async (t) => {
+  const { url, port } = await run(t, { instance: 'this-one' });
+  const put = (instance: string) =>
+    ask(`${url}/joboutputs/log`, { method: 'PUT', body: 'x', headers: { 'mjf-agent-instance': instance } });
+  const own = await put('this-one');
+  assert.deepEqual([own.status, own.json()['code']], [508, 'own_output']);
+  assert.equal(port.counts.get('mjf_requests_refused_total own_output'), 1);
+  assert.notEqual((await put('another')).status, 508);
+});

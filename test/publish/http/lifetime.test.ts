@@ -111,6 +111,7 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       reads: 7,
       failures: 2,
       pollMs: 2000,
+      faults: { 'notice/@spot/instance-action': 'http_500' },
     },
     {
       name: 'self',
@@ -134,6 +135,7 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       reads: 7,
       failures: 2,
       poll_secs: 2,
+      faults: { 'notice/@spot/instance-action': 'http_500' },
     },
     {
       name: 'self',
@@ -144,6 +146,7 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       reads: 0,
       failures: 0,
       poll_secs: 0,
+      faults: {},
     },
   ]);
 });
