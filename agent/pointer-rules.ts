@@ -20,6 +20,8 @@ export interface Followable {
 /** Metadata services themselves: read as features, their other values would pass to everybody (S2.2). */
 const METADATA_HOSTS =
   /^(?:169\.254\.169\.254|100\.100\.100\.200|metadata(?:\.google\.internal|\.tencentyun\.com)?|\[fd00:ec2::254\]|\[fe80::a9fe:a9fe(?:%25\w+)?\])$/i;
+/** Where on such an address the metadata is. A small site may serve features beside it. */
+const METADATA_PATH = /^\/+(?:latest|openstack|computeMetadata|metadata|\d{4}-\d{2}-\d{2})(?:\/|$)/i;
 /** Where a host shares directories with its guest, besides mounts of its own. */
 const HOST_SHARE = '/run/mjf-host/';
 
@@ -38,10 +40,21 @@ export function followable(pointers: Pointers, { isOwn, mounts }: PointerSurroun
 }
 
 function whyNotUrl(place: string, isOwn: PointerSurroundings['isOwn']): string | undefined {
-  const [, host = ''] = /^https?:\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]*)/i.exec(place) ?? [];
+  const [, host = '', below = ''] = /^https?:\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]*)(?::\d*)?([^?#]*)/i.exec(place) ?? [];
   if (host === '') return 'it is no URL';
-  if (METADATA_HOSTS.test(host.replace(/\.$/, ''))) return 'it is the metadata service itself';
+  // As the client would ask it: without dot segments and needless escapes.
+  const asked = pathOf(below);
+  if (METADATA_HOSTS.test(host.replace(/\.$/, '')) && METADATA_PATH.test(asked))
+    return 'it is the metadata service itself';
   return isOwn(place) ? 'it leads to the agent itself' : undefined;
+}
+
+function pathOf(below: string): string {
+  try {
+    return decodeURI(new URL(below, 'http://host').pathname);
+  } catch {
+    return below;
+  }
 }
 
 function whyNotPath(name: PointerName, place: string, mounts: PointerSurroundings['mounts']): string | undefined {

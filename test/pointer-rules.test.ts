@@ -25,10 +25,23 @@ describe('followable', () => {
     'http://metadata.google.internal./computeMetadata/v1/instance/attributes',
     'http://100.100.100.200/latest/meta-data',
     'http://[fd00:ec2::254]/latest/meta-data',
+    'http://169.254.169.254/x/../latest/meta-data',
+    'http://169.254.169.254/%6catest/meta-data',
+    'http://169.254.169.254/2009-04-04/meta-data',
     'http://[fe80::a9fe:a9fe%25eth0]/openstack/latest',
   ]) {
     it(`a metadata service is no server of features: ${url}`, () => {
       assert.deepEqual(refusedOf({ machinefeatures: url, joboutputs: url }), ['machinefeatures', 'joboutputs']);
+    });
+  }
+
+  for (const url of [
+    'http://169.254.169.254/machinefeatures',
+    'http://169.254.169.254:8080/vm-17/jobfeatures',
+    'http://169.254.169.253/latest-features',
+  ]) {
+    it(`a small site may serve features beside its metadata: ${url}`, () => {
+      assert.deepEqual(refusedOf({ machinefeatures: url }), []);
     });
   }
 

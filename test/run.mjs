@@ -1,6 +1,7 @@
 /**
- * Runs the tests: `node test/run.mjs fast|faults`. `fast` needs nothing but Node; `faults` walks through crashes and takes
- * minutes. Works on Node 20, 22 and 24, whose own globs and defaults differ.
+ * Runs the tests: `node test/run.mjs fast|slow|faults`. `fast` needs nothing but Node; `slow` (`*.slow.test.ts`) has real
+ * namespaces, a real bus, real processes by the dozen and platforms that keep one waiting; `faults` walks through crashes and
+ * takes minutes. Works on Node 20, 22 and 24, whose own globs and defaults differ.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
@@ -12,16 +13,17 @@ const ROOT = path.resolve(TEST, '..');
 
 /** What is not fast, by directory below test/, and how it is run instead. */
 const SLOW = {
+  slow: 'npm run test:slow',
   faults: 'node test/run.mjs faults',
   guest: 'needs a virtual machine: see test/guest',
   bench: 'npm run bench:latency',
 };
 /** The tests start processes of their own; more files at once only make each other late. */
-const FILES_AT_ONCE = 2;
+const FILES_AT_ONCE = 3;
 
 const [suite = 'fast', ...patterns] = process.argv.slice(2);
-if (suite !== 'fast' && suite !== 'faults') {
-  console.error(`usage: node test/run.mjs fast|faults [PART-OF-A-FILE-NAME…] (got "${suite}")`);
+if (suite !== 'fast' && suite !== 'slow' && suite !== 'faults') {
+  console.error(`usage: node test/run.mjs fast|slow|faults [PART-OF-A-FILE-NAME…] (got "${suite}")`);
   process.exit(64);
 }
 
@@ -31,7 +33,11 @@ const files = entries
   // parentPath came with Node 20.12; before, and only before, `path` says the same.
   .map((entry) => path.relative(TEST, path.join(entry.parentPath ?? entry.path, entry.name)))
   .sort();
-const suiteOf = (file) => (Object.hasOwn(SLOW, file.split(path.sep)[0]) ? file.split(path.sep)[0] : 'fast');
+const suiteOf = (file) => {
+  const [directory] = file.split(path.sep);
+  if (Object.hasOwn(SLOW, directory)) return directory;
+  return file.endsWith('.slow.test.ts') ? 'slow' : 'fast';
+};
 const chosen = files.filter(
   (file) => suiteOf(file) === suite && (patterns.length === 0 || patterns.some((pattern) => file.includes(pattern))),
 );
@@ -39,7 +45,7 @@ const chosen = files.filter(
 for (const [name, how] of Object.entries(SLOW)) {
   const count = files.filter((file) => suiteOf(file) === name).length;
   if (name !== suite && count > 0)
-    console.log(`not run: test/${name} (${count} file${count === 1 ? '' : 's'}; ${how})`);
+    console.log(`not run: ${name === 'slow' ? '*.slow.test.ts' : `test/${name}`} (${count} file${count === 1 ? '' : 's'}; ${how})`);
 }
 if (suite !== 'fast') console.log('not run: the fast tests (node test/run.mjs fast)');
 if (chosen.length === 0) {

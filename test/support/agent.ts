@@ -110,7 +110,14 @@ export async function startAgent(t: Ending, options: AgentOptions = {}): Promise
 
   function spawnAgent(): { readonly child: ChildProcess; readonly ended: Promise<Ended>; isOver(): boolean } {
     let over = false;
-    const [command = '', ...args] = [...(options.within ?? []), process.execPath, program, 'run', ...places, ...channels];
+    const [command = '', ...args] = [
+      ...(options.within ?? []),
+      process.execPath,
+      program,
+      'run',
+      ...places,
+      ...channels,
+    ];
     const child = spawn(command, args, {
       cwd: '/',
       env: { PATH: process.env['PATH'], ...env },
