@@ -28,7 +28,7 @@ import {
 } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
-import { mountPoints } from './mount-points.ts';
+import { mountPoints, sharedMountPoints } from './mount-points.ts';
 import { isOwnEndpoint } from './own-endpoint.ts';
 import { deliver } from './payloads/delivery.ts';
 import { openInhibitor } from './payloads/inhibitor.ts';
@@ -226,9 +226,12 @@ export function startAgent(options: AgentOptions): Agent {
 
   function allowedOf(pointers: Pointers): Pointers {
     const isOwn = (url: string): boolean => isOwnEndpoint(url, ownAddresses);
-    const { allowed, refused } = followable(pointers, { isOwn, mounts: mountPoints(root) });
-    for (const { name, why } of refused)
+    const { allowed, refused } = followable(pointers, { isOwn, mounts: sharedMountPoints(root) });
+    for (const { name, why } of refused) {
+      if (toldRefused.has(name)) continue;
+      toldRefused.add(name);
       log.warn({ event: 'pointer_refused', name }, `the metadata names ${name}, which is not followed: ${why}`);
+    }
     return allowed;
   }
 
@@ -283,6 +286,7 @@ export function startAgent(options: AgentOptions): Agent {
     for (const id of gone) beat.submit({ type: 'payload_gone', id, why: 'exited' });
   }
 
+  const toldRefused = new Set<string>();
   let followed = pointersOf(memory.state);
   reports.pointTo(allowedOf(followed).joboutputs);
   const channels = openChannels({
@@ -408,9 +412,9 @@ const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
   log: config.log,
 });
 
-/** Sources that have spoken on this machine before, in this run or a former one. */
+/** Sources that were found by a sign of this machine and have spoken before: a sign that is gone does not unmake them. */
 const knownSources = ({ sources }: State): ReadonlySet<string> =>
-  new Set(Object.values(sources).flatMap(({ info, everGood }) => (everGood ? [info.name] : [])));
+  new Set(Object.values(sources).flatMap(({ info, everGood }) => (everGood && info.found ? [info.name] : [])));
 
 /** Where the table of the logind source names another bus, the lock is taken there too. */
 function busOption({ source }: Config): { readonly busAddress?: string } {

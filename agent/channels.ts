@@ -48,7 +48,7 @@ export interface ChannelsOptions {
   readonly ownAddresses: readonly OwnAddress[];
   /** Places that the metadata names and that may be followed, as remembered from a former run. */
   readonly pointers: Pointers;
-  /** Sources that have spoken on this machine before: they are there although their sign may be gone (an ejected drive). */
+  /** Sources that were found by a sign before: they are there although it may be gone (an ejected drive). */
   readonly known?: ReadonlySet<string>;
   /** There are other sources now, without anybody's asking: a platform's sign has come late. */
   onSources?(infos: readonly SourceInfo[]): void;
@@ -104,7 +104,11 @@ export function openChannels(options: ChannelsOptions): Channels {
     return infos();
   }
 
-  const infos = (): readonly SourceInfo[] => [...drivers.values()].map((driver) => driver.info());
+  const infos = (): readonly SourceInfo[] =>
+    [...drivers.values()].map((driver) => {
+      const info = driver.info();
+      return found.has(info.name) ? { ...info, found: true } : info;
+    });
 
   /** Signs that were not there when the sources were made. */
   function lookAgain(): void {

@@ -14,3 +14,18 @@ export function mountPoints(root: string): ReadonlySet<string> | null {
     return null;
   }
 }
+
+/** File systems by which a host or site shares a directory with a guest; a disk of the guest's own is none of them. */
+const SHARED = /^(?:9p|virtiofs|nfs4?|cifs|smb3|ceph|lustre|afs|vboxsf|prl_fs|fuse(?:\..+)?)$/;
+
+/** Mount points of shared file systems; null when the table cannot be read. */
+export function sharedMountPoints(root: string): ReadonlySet<string> | null {
+  try {
+    const lines = fs.readFileSync(path.join(root, 'proc/self/mountinfo'), 'utf8').split('\n');
+    // proc(5): the fields after the lone hyphen begin with the type.
+    const rows = lines.map((line) => [line.split(' ')[4] ?? '', line.split(' - ')[1]?.split(' ')[0] ?? ''] as const);
+    return new Set(rows.filter(([, type]) => SHARED.test(type)).map(([point]) => point));
+  } catch {
+    return null;
+  }
+}

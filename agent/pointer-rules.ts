@@ -4,11 +4,12 @@
  */
 import path from 'node:path';
 import { POINTER_NAMES, type PointerName, type Pointers } from './lifetime/types.ts';
+import { parseTarget } from './sources/link-local-target.ts';
 
 export interface PointerSurroundings {
   /** Whether a URL leads to this very agent. */
   isOwn(url: string): boolean;
-  /** Mount points of this machine; null = not known. */
+  /** Mount points of what a host shares with this machine; null = not known. */
   readonly mounts: ReadonlySet<string> | null;
 }
 
@@ -17,11 +18,21 @@ export interface Followable {
   readonly refused: readonly { readonly name: PointerName; readonly why: string }[];
 }
 
-/** Metadata services themselves: read as features, their other values would pass to everybody (S2.2). */
-const METADATA_HOSTS =
-  /^(?:169\.254\.169\.254|100\.100\.100\.200|metadata(?:\.google\.internal|\.tencentyun\.com)?|\[fd00:ec2::254\]|\[fe80::a9fe:a9fe(?:%25\w+)?\])$/i;
-/** Where on such an address the metadata is. A small site may serve features beside it. */
-const METADATA_PATH = /^\/+(?:latest|openstack|computeMetadata|metadata|\d{4}-\d{2}-\d{2})(?:\/|$)/i;
+/** Metadata services themselves: read as features, their other values would pass to everybody (S2.2). In normal spelling. */
+const METADATA_HOSTS: ReadonlySet<string> = new Set([
+  '169.254.169.254',
+  '::ffff:a9fe:a9fe',
+  '100.100.100.200',
+  '::ffff:6464:64c8',
+  'fd00:ec2::254',
+  'fe80::a9fe:a9fe',
+  'metadata',
+  'metadata.google.internal',
+  'metadata.tencentyun.com',
+]);
+/** Where on such an address the metadata is; its root lists it. A small site may serve features beside it. */
+const METADATA_PATH =
+  /^\/*(?:(?:latest|openstack|opc|computeMetadata|metadata|\d{4}-\d{2}-\d{2}|\d+\.\d+|v\d+)(?:\/|\?|$)|\?|$)/i;
 /** Where a host shares directories with its guest, besides mounts of its own. */
 const HOST_SHARE = '/run/mjf-host/';
 
@@ -39,21 +50,21 @@ export function followable(pointers: Pointers, { isOwn, mounts }: PointerSurroun
   return { allowed, refused };
 }
 
+/** As the client will ask it, whatever the spelling: numbers for addresses, backslashes, escapes, dot segments. */
 function whyNotUrl(place: string, isOwn: PointerSurroundings['isOwn']): string | undefined {
-  const [, host = '', below = ''] = /^https?:\/\/(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]*)(?::\d*)?([^?#]*)/i.exec(place) ?? [];
-  if (host === '') return 'it is no URL';
-  // As the client would ask it: without dot segments and needless escapes.
-  const asked = pathOf(below);
-  if (METADATA_HOSTS.test(host.replace(/\.$/, '')) && METADATA_PATH.test(asked))
+  const target = parseTarget(place);
+  if (typeof target === 'string') return `it is ${target}`;
+  const host = target.host.toLowerCase().replace(/%.*$/, '').replace(/\.$/, '');
+  if (METADATA_HOSTS.has(host) && METADATA_PATH.test(unescaped(target.path)))
     return 'it is the metadata service itself';
   return isOwn(place) ? 'it leads to the agent itself' : undefined;
 }
 
-function pathOf(below: string): string {
+function unescaped(path: string): string {
   try {
-    return decodeURI(new URL(below, 'http://host').pathname);
+    return decodeURI(path);
   } catch {
-    return below;
+    return path;
   }
 }
 

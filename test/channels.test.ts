@@ -81,6 +81,20 @@ describe('channels', () => {
     assert.ok(names(channels.start(await config())).includes('opennebula'));
   });
 
+  it('what the configuration alone had named is not found: without its table it is gone', async () => {
+    const root = machine({ 'dev/disk/by-label/CONTEXT': '' });
+    const { channels } = open(root);
+    const plain = await config();
+    const ec2 = { ...plain, source: { ...plain.source, ec2: { base_url: 'http://127.0.0.1:1' } } };
+    const infos = channels.start(ec2);
+    assert.deepEqual(
+      infos.filter(({ found }) => found).map(({ name }) => name),
+      ['opennebula'],
+    );
+    assert.ok(names(infos).includes('ec2'));
+    assert.ok(!names(channels.start(plain)).includes('ec2'));
+  });
+
   it('a sign that comes late is found without anybody’s asking', async () => {
     const root = machine();
     let tell: (infos: readonly SourceInfo[]) => void = () => {};

@@ -28,6 +28,16 @@ describe('followable', () => {
     'http://169.254.169.254/x/../latest/meta-data',
     'http://169.254.169.254/%6catest/meta-data',
     'http://169.254.169.254/2009-04-04/meta-data',
+    'http://169.254.169.254/1.0/meta-data',
+    'http://169.254.169.254',
+    'http://169.254.169.254/?x',
+    'http://169.254.169.254/opc/v2',
+    'http://2852039166/latest/meta-data',
+    'http://0xa9fea9fe/latest/',
+    'http://169.254.169.254\\latest\\meta-data',
+    'http://169.254.169%2e254/latest',
+    'http://[fd00:ec2:0::254]/latest',
+    'http://[::ffff:169.254.169.254]/latest',
     'http://[fe80::a9fe:a9fe%25eth0]/openstack/latest',
   ]) {
     it(`a metadata service is no server of features: ${url}`, () => {

@@ -45,7 +45,9 @@ const chosen = files.filter(
 for (const [name, how] of Object.entries(SLOW)) {
   const count = files.filter((file) => suiteOf(file) === name).length;
   if (name !== suite && count > 0)
-    console.log(`not run: ${name === 'slow' ? '*.slow.test.ts' : `test/${name}`} (${count} file${count === 1 ? '' : 's'}; ${how})`);
+    console.log(
+      `not run: ${name === 'slow' ? '*.slow.test.ts' : `test/${name}`} (${count} file${count === 1 ? '' : 's'}; ${how})`,
+    );
 }
 if (suite !== 'fast') console.log('not run: the fast tests (node test/run.mjs fast)');
 if (chosen.length === 0) {

@@ -6,7 +6,7 @@ import { type Config, policyOf } from '../config.ts';
 import { initialState } from '../lifetime/state.ts';
 import { step } from '../lifetime/step.ts';
 import type { Observation, Pointers, SourceInfo } from '../lifetime/types.ts';
-import { mountPoints } from '../mount-points.ts';
+import { sharedMountPoints } from '../mount-points.ts';
 import { followable } from '../pointer-rules.ts';
 import { selfCommand } from '../self.ts';
 import type { Places } from './environment.ts';
@@ -80,7 +80,7 @@ export function ownSources(options: {
     const before = pointers;
     pointers = { ...answer?.pointers, ...before };
     if (Object.keys(pointers).length === Object.keys(before).length) return undefined;
-    return followable(pointers, { isOwn: () => false, mounts: mountPoints('/') }).allowed;
+    return followable(pointers, { isOwn: () => false, mounts: sharedMountPoints('/') }).allowed;
   }
   const infos = (): readonly SourceInfo[] => (started ? channels.infos() : []);
   const pollAll = (): Promise<unknown> => channels.pollAll();

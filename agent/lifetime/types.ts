@@ -137,6 +137,8 @@ export interface SourceInfo {
   readonly rank: SourceRank;
   /** For S1.7; 0 = read once per boot, never stale. */
   readonly pollMs: number;
+  /** This machine itself showed that it has the channel (firmware, a disk label), whatever the configuration says. */
+  readonly found?: true;
 }
 
 /** `at`: how long before the deadline, or the payload's own lead. */

@@ -10,7 +10,7 @@ import { initialState } from '../lifetime/state.ts';
 import { step } from '../lifetime/step.ts';
 import type { Pointers, Snapshot, SnapshotFeature } from '../lifetime/types.ts';
 import { readMachineIdentity } from '../machine-identity.ts';
-import { mountPoints } from '../mount-points.ts';
+import { sharedMountPoints } from '../mount-points.ts';
 import { isOwnEndpoint, withoutOwnEndpoints } from '../own-endpoint.ts';
 import { followable } from '../pointer-rules.ts';
 import type { Choice } from '../sources/create.ts';
@@ -79,7 +79,8 @@ export async function probe(options: ProbeOptions): Promise<Found> {
     const judge = (rows: readonly ReadRow[]) => judgeRows(rows, config, clock, { bootWallMs, firstBootMs });
 
     const isOwn = (url: string): boolean => isOwnEndpoint(url, ownAddresses);
-    const allowedOf = (named: Pointers): Pointers => followable(named, { isOwn, mounts: mountPoints('/') }).allowed;
+    const allowedOf = (named: Pointers): Pointers =>
+      followable(named, { isOwn, mounts: sharedMountPoints('/') }).allowed;
 
     let rows = await round(options.choices, {}, timeoutMs * FIRST_ROUND_SHARE);
     const pointers = allowedOf(judge(rows).pointers);

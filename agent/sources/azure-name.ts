@@ -12,8 +12,8 @@ import path from 'node:path';
 export interface OwnName {
   readonly isKnown: () => boolean;
   learn(name: string): void;
-  /** The service has nobody who tells names. */
-  cannotTell(): void;
+  /** `nobody`: the service has no such endpoint (404); `failed`: it did not answer this time. */
+  cannotTell(why: 'nobody' | 'failed'): void;
   /** `presumed`: nobody tells names, and none is known after `PRESUME_AFTER_MS`. */
   owns(resources: readonly string[]): 'yes' | 'no' | 'unknown' | 'presumed';
   /** Fulfilled when the name is known, at the latest after `atMostMs`. */
@@ -32,30 +32,29 @@ export interface OwnNameOptions {
 /** Five attempts at `compute`, and still two thirds of the shortest notice (30 s) left. */
 export const PRESUME_AFTER_MS = 10_000;
 
-/** The time of patience begins with the first question. Names are compared without case, as Azure does. */
+/** Names are compared without case, as Azure does. */
 export function createOwnName({ configured, root, nowMs = () => performance.now() }: OwnNameOptions): OwnName {
   let known = configured;
-  let firstAskedMs: number | undefined;
-  let untold = false;
+  /** Since when the service has said, without a break, that there is nobody to ask. */
+  let nobodySinceMs: number | undefined;
   const waiting = new Set<() => void>();
 
   return {
     isKnown: () => known !== undefined,
     learn(name) {
       known = configured ?? name;
-      untold = false;
+      nobodySinceMs = undefined;
       for (const done of waiting) done();
     },
-    cannotTell() {
-      untold = true;
+    cannotTell(why) {
+      nobodySinceMs = why === 'nobody' ? (nobodySinceMs ?? nowMs()) : undefined;
     },
     owns(resources) {
-      firstAskedMs ??= nowMs();
       const own = known;
       if (own !== undefined) return resources.some((name) => same(name, own)) ? 'yes' : 'no';
       const hostName = readHostName(root);
       if (hostName !== undefined && resources.some((name) => isHostName(name, hostName))) return 'yes';
-      return untold && nowMs() - firstAskedMs >= PRESUME_AFTER_MS ? 'presumed' : 'unknown';
+      return nobodySinceMs !== undefined && nowMs() - nobodySinceMs >= PRESUME_AFTER_MS ? 'presumed' : 'unknown';
     },
     wait(atMostMs) {
       if (known !== undefined) return Promise.resolve();

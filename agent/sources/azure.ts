@@ -192,9 +192,12 @@ function computePart(metadata: Metadata, name: OwnName, slowMs: number): Part {
       return name.isKnown() ? slowMs : Math.min(slowMs, NAME_RETRY_MS);
     },
     async read({ signal }) {
-      const answer = await metadata.ask(COMPUTE.path, { query: COMPUTE.query, signal });
+      const answer = await metadata.ask(COMPUTE.path, { query: COMPUTE.query, signal }).catch((error: unknown) => {
+        name.cannotTell('failed');
+        throw error;
+      });
       if (answer.is === 'absent') {
-        name.cannotTell();
+        name.cannotTell('nobody');
         throw missing(COMPUTE.path, answer);
       }
       const compute = readCompute(answer.text);

@@ -83,14 +83,21 @@ function scheduledPart({ ask, everyMs, tellOnce }: EventOptions): Part {
       if (answer.is === 'absent') return dated(answer, { others: 'absent', whole: ['notices'] });
       const list = asList(parseJson(answer.text, SCHEDULED_PATH));
       if (list === undefined) throw new SourceError('bad_answer', `${SCHEDULED_PATH} is not a list`);
-      const listed = list.map((each) => scheduled(each, tellOnce));
+      const events = list.map((each) => scheduled(each, tellOnce));
+      const listed = events.filter((event) => event !== undefined);
+      const isDamaged = listed.length < events.length;
+      if (isDamaged && listed.length === 0)
+        throw new SourceError('bad_answer', `${SCHEDULED_PATH} lists nothing that is an event`);
       const understood = new Set(listed.flatMap(({ id, isUnderstood }) => (isUnderstood ? [id] : [])));
       const ours = listed.filter(({ id }) => understood.has(id) || known.has(id));
       known = new Set(ours.map(({ id }) => id));
       const { readings, complete } = bounded(byId(ours.map(({ id, reading }) => [id, reading])));
       const notices = Object.fromEntries(readings);
       // The list is all there is: an event that is not in it is over.
-      return dated(answer, complete ? { notices, others: 'negative', whole: ['notices'] } : { notices, isCut: true });
+      return dated(
+        answer,
+        complete && !isDamaged ? { notices, others: 'negative', whole: ['notices'] } : { notices, isCut: true },
+      );
     },
   };
 }
@@ -102,12 +109,14 @@ interface ListedEvent {
   readonly reading: Reading<StatedNotice>;
 }
 
-/** @throws SourceError `bad_answer` for what is no event at all: such a list clears nothing. */
-function scheduled(given: unknown, tellOnce: TellOnce): ListedEvent {
+/** Undefined for what is no event at all: the others count, but such a list clears nothing. */
+function scheduled(given: unknown, tellOnce: TellOnce): ListedEvent | undefined {
   const event = asRecord(given);
   const code = asText(event?.['Code'])?.trim().toLowerCase() ?? '';
-  if (event === undefined || code === '')
-    throw new SourceError('bad_answer', `${SCHEDULED_PATH} lists what is no event`);
+  if (event === undefined || code === '') {
+    tellOnce('ec2_bad_event', 'entry', `ec2: ${SCHEDULED_PATH} lists what is no event; all others count`);
+    return undefined;
+  }
   const kind = CODES.get(code);
   if (kind === undefined) {
     const shown = excerpt(code);

@@ -493,6 +493,19 @@ describe('azure: as long as the own name is not known', () => {
     assert.equal(heart.snapshot().sources[0]?.faults[`notice/${id}`], 'own_name_unknown');
   });
 
+  it('404s count only while they go on: one at the boot, and then failures, is no service without the endpoint', async () => {
+    const { host, heart, hear, pass } = await nameless();
+    host.fault(COMPUTE_PATH, { is: 'status', status: 404 });
+    host.schedule({ type: 'Preempt', notBeforeMs: START + HOUR, resources: ['workers_12'] });
+    await hear();
+    host.fault(COMPUTE_PATH, DEAD);
+    for (let times = 0; times < 5; times += 1) {
+      pass(10_000);
+      await hear();
+    }
+    assert.deepEqual(heart.noticeIds(), []);
+  });
+
   it('what was taken for its own by mistake is called off at once when the name is learnt', async () => {
     const { host, heart, hear, pass } = await nameless();
     host.fault(COMPUTE_PATH, { is: 'status', status: 404 });

@@ -378,6 +378,19 @@ describe('ec2: scheduled events', () => {
       });
     });
 
+  it('one damaged entry hides none of the others, and clears nothing', async () => {
+    const host = await startHost();
+    const heart = await heartOn(host, sourceOn(host));
+    host.event({ id: 'before', code: 'instance-stop', notBeforeMs: START + 2 * HOUR });
+    await heart.hears();
+    const entry = { EventId: 'good', Code: 'instance-stop', NotBefore: eventTime(START + HOUR), State: 'active' };
+    const list = JSON.stringify([entry, { EventId: 'zz' }, 7]);
+    host.fault(`${META}/events/maintenance/scheduled`, { is: 'bytes', bytes: Buffer.from(list) });
+    heart.pass(MINUTE);
+    await heart.hears();
+    assert.deepEqual([...(heart.noticeIds() ?? [])].sort(), ['ec2/before', 'ec2/good']);
+  });
+
   it('1. an event weeks ahead changes shutdowntime at once and drains nothing early', async () => {
     const host = await startHost();
     const heart = await heartOn(host, sourceOn(host));
