@@ -52,7 +52,8 @@ export function followable(pointers: Pointers, { isOwn, mounts }: PointerSurroun
 
 /** As the client will ask it, whatever the spelling: numbers for addresses, backslashes, escapes, dot segments. */
 function whyNotUrl(place: string, isOwn: PointerSurroundings['isOwn']): string | undefined {
-  const target = parseTarget(place);
+  // A place to write to may want a user and password; what it is does not depend on them.
+  const target = parseTarget(place.replace(/^(https?:[/\\]{2})[^/\\?#]*@/i, '$1'));
   if (typeof target === 'string') return `it is ${target}`;
   const host = target.host.toLowerCase().replace(/%.*$/, '').replace(/\.$/, '');
   if (METADATA_HOSTS.has(host) && METADATA_PATH.test(unescaped(target.path)))

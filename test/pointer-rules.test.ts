@@ -55,6 +55,11 @@ describe('followable', () => {
     });
   }
 
+  it('a place to write to may want a user and password', () => {
+    assert.deepEqual(refusedOf({ joboutputs: 'https://me:secret@site.example/out?key=x' }), []);
+    assert.deepEqual(refusedOf({ joboutputs: 'http://a@b@169.254.169.254/latest' }), ['joboutputs']);
+  });
+
   it('refuses the agent itself, and what is no place at all', () => {
     assert.deepEqual(refusedOf({ jobfeatures: 'http://localhost:8653/jobfeatures' }), ['jobfeatures']);
     assert.deepEqual(refusedOf({ jobfeatures: 'http://' }), ['jobfeatures']);
