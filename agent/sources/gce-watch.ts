@@ -5,6 +5,7 @@
 import type { GceRequest } from './gce-client.ts';
 import type { MetadataAnswer } from './metadata.ts';
 import type { Part, PartReport } from './parts.ts';
+import { pause } from './pause.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 export interface WatchedKey {
@@ -62,10 +63,10 @@ export function watchedPart(key: WatchedKey): Part {
     let failures = 0;
     let told: { readonly what: string; readonly atMs: number } | undefined;
     const retryMs = (count: number) => Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, count - 1));
-    const pause = (ms: number) => pauseFor(ms * (0.5 + 0.5 * random()), signal);
+    const jittered = (ms: number) => pause(ms * (0.5 + 0.5 * random()), signal);
 
     while (!signal.aborted) {
-      await pauseFor(paced(), signal);
+      await pause(paced(), signal);
       if (signal.aborted) return;
       try {
         const answer = await key.ask(hanging ? hangingGet(key, etag, proven, signal) : { signal });
@@ -81,7 +82,7 @@ export function watchedPart(key: WatchedKey): Part {
         hanging = true;
         failures = 0;
         etag = answer.is === 'absent' ? NO_ETAG : etagOf(answer);
-        if (answer.is === 'absent') await pause(ABSENT_PACE_MS);
+        if (answer.is === 'absent') await jittered(ABSENT_PACE_MS);
       } catch (error) {
         if (signal.aborted) return;
         if (hanging) {
@@ -95,7 +96,7 @@ export function watchedPart(key: WatchedKey): Part {
         told = undefined;
         failures += 1;
         handOver(asError(error));
-        await pause(retryMs(failures));
+        await jittered(retryMs(failures));
       }
     }
   }
@@ -133,20 +134,6 @@ function createPace(nowMs: () => number): () => number {
     atMs += passedMs;
     return credit >= 0 ? 0 : -credit * PACE_MS;
   };
-}
-
-function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener('abort', done, { once: true });
-    if (ms <= 0 || signal.aborted) done();
-  });
 }
 
 const codeOf = (error: unknown): string => (error instanceof SourceError ? error.code : 'internal');

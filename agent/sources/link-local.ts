@@ -8,6 +8,7 @@ import type https from 'node:https';
 import { instanceId } from '../instance.ts';
 import { exchange } from './link-local-exchange.ts';
 import { parseTarget, type Target } from './link-local-target.ts';
+import { pause } from './pause.ts';
 
 /**
  * Stable codes of what went wrong. `reset`: the connection broke; `protocol`: what came is not one whole HTTP response
@@ -173,7 +174,7 @@ export function createLinkLocalClient(options: LinkLocalOptions = {}): LinkLocal
       if (request.retry === undefined || made >= request.retry.attempts || !passes(whole)) return whole;
       const waitMs = request.retry.baseMs * 2 ** (made - 1) * (0.5 + random());
       if (waitMs >= remainingMs()) return whole;
-      await pause(waitMs, signal);
+      await pause(waitMs, signal, true);
       if (signal.aborted) return aborted(target, false);
     }
   }
@@ -224,17 +225,4 @@ function pick(options: LinkLocalOptions): https.AgentOptions {
     ...(options.cert === undefined ? {} : { cert: options.cert }),
     ...(options.key === undefined ? {} : { key: options.key }),
   };
-}
-
-function pause(delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, delayMs);
-    signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
-  });
 }

@@ -1,5 +1,6 @@
 /** One question to one part, surely bounded, and the part's own following kept alive. */
 import type { Part, PartReport } from './parts.ts';
+import { pause } from './pause.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 export interface Asked {
@@ -68,20 +69,6 @@ export async function keepFollowing(
       await pause(retryMs(failures), signal);
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
-  });
 }
 
 function asSourceError(error: unknown, { name }: Part): SourceError {
