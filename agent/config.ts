@@ -81,6 +81,9 @@ export function policyOf(config: Config): Policy {
     steps: config.stop.steps,
     kindOverrides: config.notice,
     shutdownKeys: config.publish.shutdownKeys,
+    whenDone: config.stop.whenDone,
+    idleMs: config.stop.idleMs,
+    atDeadline: config.stop.atDeadline,
   };
 }
 

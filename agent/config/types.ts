@@ -1,5 +1,5 @@
 /** The configuration as the program uses it: camel case, durations in milliseconds, every default filled in. */
-import type { EscalationStep, Policy } from '../lifetime/types.ts';
+import type { EscalationStep, HookEvent, Policy } from '../lifetime/types.ts';
 import type { ListenAddress } from './listen.ts';
 import type { LogLevel } from './log-levels.ts';
 
@@ -18,7 +18,17 @@ export interface Config {
     readonly graceMs: number;
     readonly steps: readonly EscalationStep[];
     readonly atDeadline: 'nothing' | 'poweroff';
+    /** S5.2: payloads have lived and all have ended, for `idleMs`. */
+    readonly whenDone: 'nothing' | 'poweroff';
+    readonly idleMs: number;
   };
+  /** `[[payload]]`, in their order. */
+  readonly payloads: readonly ConfiguredPayload[];
+  readonly hooks: HooksConfig;
+  /** `[[webhook]]`. */
+  readonly webhooks: readonly WebhookConfig[];
+  /** Socket of the root hand (SYSTEMS.md, "systemd"); asked only where the agent itself may not. */
+  readonly handSocket: string;
   readonly notice: Policy['kindOverrides'];
   readonly publish: {
     readonly shutdownKeys: Policy['shutdownKeys'];
@@ -30,6 +40,45 @@ export interface Config {
   readonly log: { readonly level: LogLevel };
   /** Group that may use `admin.sock`; null = root alone. */
   readonly adminGroup: string | null;
+}
+
+/** `[[payload]]`: something to stop that does not register itself. */
+export interface ConfiguredPayload {
+  /** Unique among them. */
+  readonly name: string;
+  readonly find:
+    | { readonly by: 'unit'; readonly unit: string }
+    | { readonly by: 'cgroup'; readonly path: string }
+    /** The file's owner must be root or this user; so must the process be this user's. */
+    | { readonly by: 'pidfile'; readonly file: string; readonly user: string }
+    /** Tried on the command line, its words joined by blanks. */
+    | { readonly by: 'match'; readonly user: string; readonly command: RegExp };
+  /** For pidfile: the process group too. */
+  readonly group: boolean;
+  readonly graceMs: number | null;
+  readonly steps: readonly EscalationStep[] | null;
+  readonly restartOnCancel: boolean;
+}
+
+/** `[hooks]`: programs that are run when the machine's state changes. */
+export interface HooksConfig {
+  /** Holds `notice/ draining/ stopping/ stopped/ cancelled/` and `steps/`. */
+  readonly dir: string;
+  /** As whom they run; null = as the agent itself. */
+  readonly user: string | null;
+  /** The longest a program may run where no deadline ends it earlier. */
+  readonly timeoutMs: number;
+}
+
+/** `[[webhook]]`: where the Snapshot is POSTed to when the machine's state changes. */
+export interface WebhookConfig {
+  readonly url: string;
+  readonly events: readonly HookEvent[];
+  /** File with the value of the Authorization header, read at each use; null = none. */
+  readonly authorizationFile: string | null;
+  readonly caFile: string | null;
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
 }
 
 /** `[report.joboutputs]`. Both places null: the table gives only details of a place that the host names. */

@@ -105,6 +105,9 @@ export const DEFAULT_POLICY: Policy = {
   ],
   kindOverrides: {},
   shutdownKeys: 'always',
+  whenDone: 'nothing',
+  idleMs: 5 * 60_000,
+  atDeadline: 'nothing',
 };
 
 export function initialState(bootWallMs: number, firstBootMs: number): State {

@@ -141,12 +141,17 @@ export interface SourceInfo {
   readonly found?: true;
 }
 
-/** `at`: how long before the deadline, or the payload's own lead. */
+/**
+ * `at`: how long before the deadline, or the payload's own lead. `signal` is a signal's name, or `hook:NAME` for a program in
+ * `hooks.d/steps` (S3.4): what is done has one name in plan, journal, acknowledgement and metrics. A hook has no receiver.
+ */
 export interface EscalationStep {
   readonly at: 'grace' | number;
   readonly signal: string;
   readonly to?: StepReceiver;
 }
+/** The file that a step runs, or null where it sends a signal. */
+export const hookOf = (signal: string): string | null => (signal.startsWith('hook:') ? signal.slice(5) : null);
 export type StepReceiver = 'leader' | 'group' | 'all';
 
 /** A process that cannot be mistaken for another: pids are reused, start times (clock ticks since boot) are not. */
@@ -155,18 +160,43 @@ export interface ProcessRef {
   readonly startTicks: number;
 }
 
-export interface PayloadTarget {
+/** A process, alone or with its group. */
+export interface ProcessTarget {
   readonly kind: 'process';
   readonly leader: ProcessRef;
   /** Whether the whole process group counts as the payload. */
   readonly group: boolean;
+  /** `NAME=VALUE` that stands in the environment of every process of the payload, however it forked. */
+  readonly marker?: string;
 }
+/**
+ * A systemd service, scope or slice. The stop signal proper (SIGTERM) is `StopUnit`; everything else goes to the processes of
+ * its control group. Only root registers units.
+ */
+export interface UnitTarget {
+  readonly kind: 'unit';
+  readonly unit: string;
+  /** Below the root of cgroup v2 (`/system.slice/condor.service`): where its processes are while it runs. */
+  readonly cgroup: string;
+  /** The unit's own TimeoutStopSec: its lead where it states none and this is longer than `[stop] grace`. */
+  readonly stopTimeoutMs?: number;
+}
+/** A cgroup v2 subtree. The inode tells it from another one made later under the same path. */
+export interface CgroupTarget {
+  readonly kind: 'cgroup';
+  readonly path: string;
+  readonly inode: number;
+}
+export type PayloadTarget = ProcessTarget | UnitTarget | CgroupTarget;
 
 /** Something to stop, as registered. */
 export interface PayloadSpec {
   readonly id: string;
   readonly name: string;
-  /** Owner. The payload is signalled only while all uids of the process are still this one. */
+  /**
+   * Owner. A process is signalled only while all its uids are still this one; in a unit, or a control group that belongs to
+   * root, the membership is what counts and the processes may be anybody's.
+   */
   readonly uid: number;
   readonly target: PayloadTarget;
   /** The `exec` process that delivers the signals itself while it lives (S3.8); absent: the daemon delivers. */
@@ -181,6 +211,10 @@ export interface PayloadSpec {
   readonly limits?: Readonly<Record<string, string>>;
   /** Secret name of its own view under `views/` and `/p/`. */
   readonly token?: string;
+  /** The `[[payload]]` of the configuration that it was found by. */
+  readonly origin?: string;
+  /** S3.6: units that the agent stopped are started again when the host cancels. Absent = true. */
+  readonly restartOnCancel?: boolean;
   readonly canTerminate?: CanTerminate;
   readonly registeredMs: number;
 }
@@ -198,6 +232,11 @@ export interface Policy {
   readonly kindOverrides: Readonly<Partial<Record<NoticeKind, NoticeKind>>>;
   /** Publish shutdown keys always, or only from `draining` on (for readers that drain on mere presence). */
   readonly shutdownKeys: 'always' | 'draining';
+  /** S5.2: payloads have lived and all have ended, for `idleMs`. */
+  readonly whenDone: 'nothing' | 'poweroff';
+  readonly idleMs: number;
+  /** S3.7. */
+  readonly atDeadline: 'nothing' | 'poweroff';
 }
 
 /** Everything that can happen to the heart. */
@@ -216,6 +255,14 @@ export type Input =
   | { readonly type: 'payload_registered'; readonly spec: PayloadSpec }
   | { readonly type: 'payload_updated'; readonly id: string; readonly change: PayloadChange }
   | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' }
+  /** What is going to be stopped with a slice, to be started again on cancel; told before anything is stopped. */
+  | { readonly type: 'units_stopping'; readonly id: string; readonly units: readonly string[] }
+  /** A unit that the agent had stopped runs again, by whoever's hand. */
+  | { readonly type: 'unit_running'; readonly id: string }
+  /** The units of a cancelled payload were started again, or that failed for good (logged). */
+  | { readonly type: 'units_started'; readonly id: string }
+  /** A hook has ended, or could not be run; the run is over either way. */
+  | { readonly type: 'hook_ended'; readonly run: string }
   /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
   | { readonly type: 'deliverer_gone'; readonly id: string }
   /** Delivery reports back, all of one tick at once: by the daemon's own hand or acknowledged by `exec`. */
@@ -224,7 +271,7 @@ export type Input =
   | { readonly type: 'clock_changed'; readonly bootWallMs: number };
 
 export type PayloadChange = Partial<
-  Pick<PayloadSpec, 'name' | 'graceMs' | 'steps' | 'deadlineMs' | 'limits' | 'canTerminate'>
+  Pick<PayloadSpec, 'name' | 'graceMs' | 'steps' | 'deadlineMs' | 'limits' | 'canTerminate' | 'target'>
 >;
 
 /** A step of one run of one payload's escalation: its name in journal, acknowledgements and metrics. */
@@ -250,6 +297,10 @@ export type Effect =
    */
   | { readonly type: 'persist'; readonly key: string; readonly value: unknown }
   | { readonly type: 'signal'; readonly payload: PayloadSpec; readonly step: StepRef; readonly to: StepReceiver }
+  /** Start again what the agent stopped (S3.6); ends with `units_started`. */
+  | { readonly type: 'start_units'; readonly payload: string; readonly units: readonly string[] }
+  /** Run hooks; ends with `hook_ended`. Comes after the signals of the same tick and never holds them up. */
+  | { readonly type: 'hook'; readonly run: HookRun }
   /** Ask this source again soon (1 s after the first absence, S1.6). */
   | { readonly type: 'poll_soon'; readonly source: string; readonly inMs: number }
   /** Worth a log line and, by `event`, a counter. Never contains values of unknown keys' content beyond a bounded excerpt. */
@@ -260,6 +311,25 @@ export type Effect =
       readonly fields: Readonly<Record<string, unknown>>;
       readonly message: string;
     };
+
+/** What the machine tells its operator's programs and web hooks of, by the directory below `hooks.d` that is run. */
+export const HOOK_EVENTS = ['notice', 'draining', 'stopping', 'stopped', 'cancelled'] as const;
+export type HookEvent = (typeof HOOK_EVENTS)[number];
+
+export interface HookRun {
+  /** Unique within a boot: `3-stopping`, `p-ab12/1/0`; the journal's name for it. */
+  readonly id: string;
+  /** `step`: the one program that a step of a payload's escalation names. */
+  readonly event: HookEvent | 'step';
+  readonly notice?: { readonly id: string; readonly kind: NoticeKind; readonly deadlineMs: number | null };
+  readonly payload?: { readonly id: string; readonly name: string; readonly uid: number; readonly pid: number | null };
+  /** Of a step: the file below `hooks.d/steps`. */
+  readonly file?: string;
+  /** On this machine's clock: what runs must have ended by then. null: none is known. */
+  readonly byMs: number | null;
+  /** Begun before a crash of the agent, and not known whether it ended. */
+  readonly repeated: boolean;
+}
 
 export type Phase = 'running' | 'draining' | 'stopping' | 'stopped';
 export type SourceState = 'ok' | 'stale' | 'failed' | 'absent';
@@ -351,6 +421,8 @@ export interface StepResult<State> {
   /** Every known payload with its plan, for owners, delivery and views. */
   readonly payloads: readonly SnapshotPayload[];
   readonly effects: readonly Effect[];
+  /** Whether the machine is to be switched off now, and why (S3.7, S5.2). Holds as long as it is true. */
+  readonly powerOff: 'done' | 'deadline' | null;
   /** When `step` must be called again at the latest, although nothing happens; `mono` rules where set. */
   readonly wakeAt: { readonly wall: number | null; readonly mono: number | null };
 }
