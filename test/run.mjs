@@ -62,6 +62,11 @@ const child = spawn(
     'tsx',
     '--test',
     `--test-concurrency=${FILES_AT_ONCE}`,
+    `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`,
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${path.join(TEST, 'support/failures.mjs')}`,
+    // .ci/run names a file, to show it once more at its very end.
+    `--test-reporter-destination=${process.env.MJF_TEST_FAILURES ?? 'stderr'}`,
     ...chosen.map((file) => path.join('test', file)),
   ],
   { cwd: ROOT, stdio: 'inherit' },

@@ -11,7 +11,7 @@ import type { Caller } from '../../ports.ts';
 import type { HttpBounds } from './bounds.ts';
 import { channelOf, isLoopback } from './channel.ts';
 import { refusal } from './problem.ts';
-import { findPeer, type PeerVerdict } from './proc-net.ts';
+import { lookForPeer, type PeerVerdict } from './proc-net.ts';
 
 /** What a route asks of its caller: `own` = rows of the caller's own uid; `write` changes something; `operator` = admin.sock. */
 export type Access = 'read' | 'own' | 'write' | 'operator';
@@ -132,9 +132,13 @@ async function peerOf(
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
     if (inode === undefined) return { ok: false, why: 'own_row' };
     // Through the thread pool: a large table takes the kernel some 10 ms, which no signal should wait for.
-    const tables = [await readTable(path.join(procRoot, 'self/net/tcp'), true)];
-    tables.push(await readTable(path.join(procRoot, 'self/net/tcp6'), false));
-    return findPeer(tables, inode);
+    return await lookForPeer(
+      async () => [
+        await readTable(path.join(procRoot, 'self/net/tcp'), true),
+        await readTable(path.join(procRoot, 'self/net/tcp6'), false),
+      ],
+      inode,
+    );
   } catch {
     return { ok: false, why: 'error' };
   }

@@ -45,6 +45,26 @@ export function findPeer(tables: readonly string[], ownInode: string): PeerVerdi
   return { ok: true, uid, inode: theirs.inode };
 }
 
+/** How often the tables are read before a row that does not stand there counts as missing. */
+const READINGS = 4;
+
+/**
+ * As `findPeer`, on tables that are read anew while a row is missing: the kernel gives them in pieces, and when other sockets
+ * come and go meanwhile a row can fall between two pieces. What a row says is never asked a second time.
+ */
+export async function lookForPeer(
+  readTables: () => Promise<readonly string[]>,
+  ownInode: string,
+): Promise<PeerVerdict> {
+  let verdict = findPeer(await readTables(), ownInode);
+  for (let reading = 1; reading < READINGS && isMissing(verdict); reading += 1)
+    verdict = findPeer(await readTables(), ownInode);
+  return verdict;
+}
+
+const isMissing = (verdict: PeerVerdict): boolean =>
+  !verdict.ok && (verdict.why === 'own_row' || verdict.why === 'client_row');
+
 /** `sl local remote st tx:rx tr:when retrnsmt uid timeout inode …` */
 function parseRow(line: string): Row | undefined {
   const [, local, remote, state, , , , uid, , inode] = line.trim().split(/\s+/);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { findPeer } from '../../../agent/publish/http/proc-net.ts';
+import { findPeer, lookForPeer } from '../../../agent/publish/http/proc-net.ts';
 
 const HEAD = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode';
 const SERVER = '0100007F:21CD';
@@ -58,4 +58,37 @@ test('an own inode of 0 or nonsense finds nobody', () => {
 
 test('a row seen twice because the table changed while it was read is one row', () => {
   assert.equal(findPeer([table(own, client, client), table()], '500').ok, true);
+});
+
+const readings = (...tables: readonly (readonly string[])[]) => {
+  let at = 0;
+  const read = async () => [table(...(tables[Math.min(at, tables.length - 1)] ?? [])), table()];
+  return {
+    times: () => at,
+    read: () => {
+      const text = read();
+      at += 1;
+      return text;
+    },
+  };
+};
+
+test('a row that falls between two pieces of the table is looked for again', async () => {
+  for (const torn of [[own], [client], []]) {
+    const { read, times } = readings(torn, torn, [own, client]);
+    assert.deepEqual(await lookForPeer(read, '500'), { ok: true, uid: 1000, inode: '501' });
+    assert.equal(times(), 3);
+  }
+});
+
+test('a row that stays away is missing, after a bounded number of readings', async () => {
+  const { read, times } = readings([own]);
+  assert.deepEqual(await lookForPeer(read, '500'), { ok: false, why: 'client_row' });
+  assert.equal(times(), 4);
+});
+
+test('what a row says is not asked twice: a closed client is closed', async () => {
+  const { read, times } = readings([own, row(CLIENT, SERVER, '05', 0, 0)], [own, client]);
+  assert.deepEqual(await lookForPeer(read, '500'), { ok: false, why: 'client_closed' });
+  assert.equal(times(), 1);
 });
