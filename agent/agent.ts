@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import type { Logger } from 'pino';
+import { type Care, openCare } from './care.ts';
 import { type Channels, openChannels } from './channels.ts';
 import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
@@ -20,6 +21,7 @@ import {
   type Effect,
   type Instant,
   type PayloadSpec,
+  type PayloadTarget,
   POINTER_NAMES,
   type Pointers,
   type Snapshot,
@@ -30,9 +32,7 @@ import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
 import { mountPoints, sharedMountPoints } from './mount-points.ts';
 import { isOwnEndpoint } from './own-endpoint.ts';
-import { deliver } from './payloads/delivery.ts';
 import { openInhibitor } from './payloads/inhibitor.ts';
-import { findGone } from './payloads/liveness.ts';
 import { followable } from './pointer-rules.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
 import { type FilePublisher, openFilePublisher } from './publish/files.ts';
@@ -41,6 +41,7 @@ import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
 import { shutdownTimeFile } from './publish/shutdown-time.ts';
 import { openJobOutputs } from './report/joboutputs.ts';
+import { openWebhooks } from './report/webhooks.ts';
 import { inheritedListeners } from './socket-activation.ts';
 import { version } from './version.ts';
 
@@ -122,6 +123,25 @@ export function startAgent(options: AgentOptions): Agent {
   const ownAddresses = config.listen === 'off' ? [] : config.listen;
   const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownAddresses, log });
   const inhibitor = openInhibitor({ log, env, ...busOption(config) });
+  const webhooks = openWebhooks({
+    webhooks: config.webhooks,
+    log,
+    count: metrics.count,
+    now: () => clock.now(),
+    ownAddresses,
+    identity,
+    onSettled: (run) => care.heard(run),
+  });
+  const care: Care = openCare({
+    ...options,
+    journal,
+    send: webhooks.send,
+    count: metrics.count,
+    submit: (input) => beat.submit(input),
+    register,
+    publication: () => publication ?? unreachable(),
+    owesLastWord: reports.owesLastWord,
+  });
   const beat: Heartbeat = startHeartbeat({
     clock,
     state: memory.state,
@@ -151,25 +171,14 @@ export function startAgent(options: AgentOptions): Agent {
       publishFiles(publication);
       showShutdownTime(publication.machine['shutdowntime']);
     }
-    const signals = result.effects.filter((effect) => effect.type === 'signal');
-    if (signals.length > 0) {
-      const results = deliver(signals, {
-        journal,
-        procRoot: path.join(root, 'proc'),
-        selfPid: process.pid,
-        log,
-        now: () => clock.now(),
-      });
-      for (const report of results)
-        metrics.count('mjf_signals_total', { signal: report.step.signal, outcome: report.outcome });
-      beat.submit({ type: 'steps_done', results });
-    }
+    care.signal(result.effects);
     for (const effect of result.effects) tell(effect);
     if (publication !== before) {
       for (const effect of tellChanges(before?.snapshot ?? null, publication.snapshot)) tell(effect);
       for (const listener of listeners) listener(publication);
       reports.update(publication);
     }
+    care.afterwards(result, publication);
     follow(result.snapshot.pointers);
     holdShutdown(result.snapshot);
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
@@ -203,8 +212,7 @@ export function startAgent(options: AgentOptions): Agent {
   }
 
   function onTick(now: Instant): void {
-    const specs = Object.values(beat.state().payloads).map((record) => record.spec);
-    if (specs.length > 0) lookAfter(specs);
+    if (publication !== null) care.look();
     if (publication !== null && files.disturbed()) {
       log.warn(
         { event: 'output_disturbed' },
@@ -279,13 +287,6 @@ export function startAgent(options: AgentOptions): Agent {
     });
   }
 
-  function lookAfter(specs: readonly PayloadSpec[]): void {
-    const { gone, delivererGone } = findGone(specs, path.join(root, 'proc'));
-    for (const id of delivererGone)
-      if (beat.state().payloads[id]?.delivery === 'exec') beat.submit({ type: 'deliverer_gone', id });
-    for (const id of gone) beat.submit({ type: 'payload_gone', id, why: 'exited' });
-  }
-
   const toldRefused = new Set<string>();
   let followed = pointersOf(memory.state);
   reports.pointTo(allowedOf(followed).joboutputs);
@@ -329,6 +330,9 @@ export function startAgent(options: AgentOptions): Agent {
       const shown = publication ?? unreachable();
       return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, liveSources(channels, shown)));
     },
+    describeUnit: care.describeUnit,
+    lookUpCgroup: care.lookUpCgroup,
+    containment: care.containment,
     payload: (id) => publication?.payloads.find((row) => row.spec.id === id),
     nowMs: () => clock.now().wall,
     count: metrics.count,
@@ -338,12 +342,12 @@ export function startAgent(options: AgentOptions): Agent {
     const spec: PayloadSpec = {
       ...registration,
       id: `p-${randomBytes(6).toString('hex')}`,
-      token: randomBytes(16).toString('hex'),
+      token: registration.token ?? randomBytes(16).toString('hex'),
       registeredMs: clock.now().wall,
     };
     beat.submit({ type: 'payload_registered', spec });
     log.info(
-      { event: 'payload_registered', payload: spec.id, uid: spec.uid, pid: spec.target.leader.pid },
+      { event: 'payload_registered', payload: spec.id, uid: spec.uid, ...targetFields(spec.target) },
       `payload ${spec.name} registered`,
     );
     const row = port.payload(spec.id);
@@ -381,15 +385,18 @@ export function startAgent(options: AgentOptions): Agent {
         listen: config.listen,
       };
       startSources();
+      care.reconfigure(config);
+      webhooks.reconfigure(config.webhooks);
       log.info({ event: 'reconfigured' }, 'configuration read again');
     },
     async stop() {
       stopping = true;
+      care.stop();
       channels.stop();
       inhibitor.close();
       // The doors first: what was answered with "registered" must be in the journal.
       const closed = listening.then(() => http?.close());
-      await Promise.race([Promise.allSettled([closed, reports.close()]), after(STOP_BOUND_MS)]);
+      await Promise.race([Promise.allSettled([closed, webhooks.stop(), reports.close()]), after(STOP_BOUND_MS)]);
       beat.stop();
       await Promise.race([memory.flush(), after(STOP_BOUND_MS)]);
       journal.close();
@@ -397,6 +404,11 @@ export function startAgent(options: AgentOptions): Agent {
       for (const release of releases) release();
     },
   };
+}
+
+function targetFields(target: PayloadTarget): Readonly<Record<string, unknown>> {
+  if (target.kind === 'process') return { pid: target.leader.pid };
+  return target.kind === 'unit' ? { unit: target.unit } : { cgroup: target.path };
 }
 
 /** What is opened once, by the names of the configuration. */
@@ -408,6 +420,7 @@ const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
   admin_group: config.adminGroup,
   'publish.shutdown_time_file': config.publish.shutdownTimeFile,
   'publish.link_etc': config.publish.linkEtc,
+  hand_socket: config.handSocket,
   report: config.report,
   log: config.log,
 });

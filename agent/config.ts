@@ -1,7 +1,7 @@
 /**
  * The configuration: files, environment and flags → one typed, validated `Config` (DESIGN.md, "Configuration").
  * Later wins: `config.toml`, `conf.d/*.toml` in the order of their names, `MJF_AGENT_*`, flags. Tables merge deeply, lists
- * replace each other, except that `[[payload]]` and `[[source.schedule]]` of several files add up.
+ * replace each other, except that `[[payload]]`, `[[webhook]]` and `[[source.schedule]]` of several files add up.
  *
  * No file at all is a good configuration, and then neither smol-toml nor Ajv is loaded: the agent must publish early.
  */

@@ -28,6 +28,13 @@ if (argv[0] === '__read-directory') {
     .then((code) => {
       process.exitCode = code;
     });
+} else if (argv[0] === '__hand') {
+  // The root hand, started by systemd for each request.
+  import('./hand/serve.ts')
+    .then(({ handMain }) => handMain())
+    .then((code) => {
+      process.exitCode = code;
+    });
 } else {
   void import('./commands/process.ts').then(({ runProcess }) => runProcess(argv));
 }

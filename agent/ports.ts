@@ -3,6 +3,7 @@
  * implementation; consumers import this and the types of `lifetime/`, never each other nor a source.
  */
 import type { Input, PayloadSpec, Snapshot, SnapshotPayload, SourceState } from './lifetime/types.ts';
+import type { UnitInfo } from './payloads/units.ts';
 
 /** The Snapshot with its one serialisation: the same bytes go to the file, the GET and the streams. */
 export interface Publication {
@@ -34,7 +35,17 @@ export interface LiveSource {
   readonly faults?: Readonly<Record<string, string>>;
 }
 
-export type Registration = Omit<PayloadSpec, 'id' | 'token' | 'registeredMs'>;
+/** `token`: the view that the client proposes, checked to be free; absent = the agent invents one. */
+export type Registration = Omit<PayloadSpec, 'id' | 'registeredMs'>;
+
+/** What a text names among the control groups (SYSTEMS.md, "Signals"). `refused`: never a payload, it would hit the system. */
+export type CgroupLookUp =
+  /** `uid` owns its directory; path and inode as in `CgroupTarget`. */
+  | { readonly is: 'found'; readonly path: string; readonly inode: number; readonly uid: number }
+  | { readonly is: 'not_found' | 'refused'; readonly detail: string };
+
+/** By what the processes of a payload are held together, the surest first (SYSTEMS.md, "Signals"). */
+export type Containment = 'cgroup' | 'marker' | 'session' | 'descent';
 
 /** Who calls, on the kernel's word (SYSTEMS.md, "Who is calling"). `operator` = came through admin.sock. */
 export type Caller =
@@ -47,8 +58,17 @@ export interface AgentPort {
   /** Called after files and signals, in the HTTP stage. Returns the unsubscribe. */
   subscribe(listener: (publication: Publication) => void): () => void;
   sources(): readonly LiveSource[];
-  /** Adds id and token, runs the heart, returns the row as it stands afterwards. */
+  /** Adds the id, and the token where none is given, runs the heart, returns the row as it stands afterwards. */
   register(registration: Registration): SnapshotPayload;
+  /**
+   * As systemd names it; null = there is none, there is no systemd, or stopping it would take the machine or the agent with
+   * it. Bounded in time; never rejects.
+   */
+  describeUnit(unit: string): Promise<UnitInfo | null>;
+  /** `/sys/fs/cgroup/x` or `/x` below the root of cgroup v2; never throws. */
+  lookUpCgroup(text: string): CgroupLookUp;
+  /** Which level holds for this payload now; null where there is no such payload. */
+  containment(id: string): Containment | null;
   /** Runs the heart on an input; effects are carried out before it returns, but for reports and files over their bound. */
   submit(input: Input): void;
   /** A file for the site (`PUT /joboutputs/NAME`), already checked for name and size; queued if the site does not answer. */

@@ -23,14 +23,22 @@ export interface SpawnCleanOptions {
   readonly stdio?: StdioOptions;
   /** In a session and process group of its own. */
   readonly detached?: boolean;
+  /** As this user, with all of its groups; only root can. What it is given in the environment is the caller's matter. */
+  readonly user?: SpawnUser;
   readonly procRoot?: string;
+}
+
+export interface SpawnUser {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
 }
 
 export type SpawnResult =
   | { readonly child: ChildProcess }
   /**
-   * `not_found` is 127 for a shell, `not_executable` 126. `no_setpriv`: capabilities would leak and the tool that drops them
-   * is not installed.
+   * `not_found` is 127 for a shell, `not_executable` 126. `no_setpriv`: capabilities or root's rights would leak and the tool
+   * that drops them is not installed.
    */
   | { readonly error: 'not_found' | 'not_executable' | 'no_setpriv'; readonly command: string };
 
@@ -44,10 +52,13 @@ export function spawnClean(command: string, args: readonly string[], options: Sp
   const resolved = resolveCommand(command, env['PATH'] ?? DEFAULT_PATH, options.cwd ?? process.cwd());
   if ('error' in resolved) return { error: resolved.error, command };
   const prefix: string[] = [];
-  if (hasAmbientCapabilities(procRoot)) {
+  const { user } = options;
+  if (user !== undefined || hasAmbientCapabilities(procRoot)) {
     const setpriv = findTool('setpriv');
     if (setpriv === null) return { error: 'no_setpriv', command };
-    prefix.push(setpriv, '--ambient-caps', '-all', '--inh-caps', '-all', '--');
+    // Not Node's own `uid`: that leaves the groups of root in place.
+    const become = user === undefined ? [] : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--init-groups'];
+    prefix.push(setpriv, ...become, '--ambient-caps', '-all', '--inh-caps', '-all', '--');
   }
   const softLimit = limitToRestore(procRoot);
   const prlimit = softLimit === null ? null : findTool('prlimit');

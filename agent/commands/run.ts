@@ -23,6 +23,10 @@ const OPTIONS = {
     value: 'ADDR:PORT|off',
     description: 'HTTP interface (default 127.0.0.1:8653 and [::1]:8653; port 0 picks one)',
   },
+  'poweroff-when-done': {
+    type: 'boolean',
+    description: 'switch the machine off once payloads have lived and all have ended ([stop] when_done, idle)',
+  },
   'log-level': { type: 'string', value: 'LEVEL', description: 'trace, debug, info, warn or error (default info)' },
 } as const satisfies OptionSpecs;
 
@@ -101,6 +105,7 @@ function flagsOf({ values }: RunContext): ConfigFlags {
     stateDir: values['state-dir'],
     listen: values.listen,
     logLevel: values['log-level'],
+    poweroffWhenDone: values['poweroff-when-done'],
   };
   return Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
 }

@@ -7,16 +7,13 @@ const HEADER = `Configuration of mjf-agent. Every setting shows its default; wit
 Files in conf.d/*.toml, then MJF_AGENT_* variables, then flags override what stands here. "mjf-agent check" validates.
 Durations are "90s", "30m", "2h". A line "#key = …" is the default; "#   key = …" is an example of what has no default.`;
 
-/** Left out: what this version does not act on. */
-const NOT_SHOWN = new Set(['payload']);
-
 /** TOML text, line feed at the end. Uncommenting every "#key" and "#[table]" line gives the defaults. */
 export function exampleConfig(): string {
   return `${[...prose(HEADER), '', ...tableLines(configSchema(), [])].join('\n').trimEnd()}\n`;
 }
 
 function tableLines(table: SchemaNode, path: readonly string[]): readonly string[] {
-  const entries = Object.entries(table.properties ?? {}).filter(([key]) => !NOT_SHOWN.has(key));
+  const entries = Object.entries(table.properties ?? {});
   const isPlain = (node: SchemaNode): boolean => node.properties === undefined && listed(node) === undefined;
   const settings = entries.filter(([, node]) => isPlain(node));
   const tables = entries.filter(([, node]) => !isPlain(node));
@@ -33,17 +30,24 @@ function tableLines(table: SchemaNode, path: readonly string[]): readonly string
 const listed = (node: SchemaNode): SchemaNode['properties'] =>
   node.default === undefined ? node.items?.properties : undefined;
 
-/** There is no default to uncomment: one table as an example. */
+/** There is no default to uncomment: the schema's own examples of tables, else one table with every key. */
 function listLines(
   node: SchemaNode,
   rows: NonNullable<SchemaNode['properties']>,
   path: readonly string[],
 ): readonly string[] {
-  const lines = Object.entries(rows).flatMap(([key, inner]) => [
-    ...prose(inner.description ?? ''),
-    `#   ${key} = ${toml(inner.examples?.[0] ?? inner.default ?? sampleOf(inner))}`,
+  const whole = Object.entries(rows).map(([key, row]) => [key, row.examples?.[0] ?? row.default ?? sampleOf(row)]);
+  const explained = new Set<string>();
+  const lines = (node.examples ?? [Object.fromEntries(whole)]).flatMap((example) => [
+    `#   [[${path.join('.')}]]`,
+    ...Object.entries(example ?? {}).flatMap(([key, value]) => {
+      const description = explained.has(key) ? [] : prose(rows[key]?.description ?? '');
+      explained.add(key);
+      return [...description, `#   ${key} = ${toml(value)}`];
+    }),
+    '',
   ]);
-  return [...prose(node.description ?? ''), `#   [[${path.join('.')}]]`, ...lines, ''];
+  return [...prose(node.description ?? ''), ...lines];
 }
 
 function innerLines(node: SchemaNode, path: readonly string[]): readonly string[] {

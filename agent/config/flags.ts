@@ -14,6 +14,8 @@ export interface ConfigFlags {
   readonly stateDir?: string | undefined;
   readonly listen?: string | undefined;
   readonly logLevel?: string | undefined;
+  /** `--poweroff-when-done`: `[stop] when_done = "poweroff"`. */
+  readonly poweroffWhenDone?: boolean | undefined;
 }
 
 export interface FlagsRead {
@@ -51,6 +53,10 @@ export function readFlags(flags: ConfigFlags): FlagsRead {
     const [table, source] = choice.path;
     if (table === 'source' && source !== undefined) namedSources.push(source);
     layers.push({ origin: flag, kind: 'flag', table: tableOf(choice.path, value), checked: true });
+  }
+  if (flags.poweroffWhenDone === true) {
+    const table = tableOf(['stop', 'when_done'], 'poweroff');
+    layers.push({ origin: '--poweroff-when-done', kind: 'flag', table, checked: true });
   }
   return { layers, problems, namedSources: [...new Set(namedSources)] };
 }

@@ -10,6 +10,12 @@ import { isPoll } from '../sources/poll.ts';
 import { isTimeZone } from '../sources/schedule-zone.ts';
 import { parseListenAddress } from './listen.ts';
 
+/** uid_t without -1, which means "nobody in particular". */
+export const LARGEST_UID = 4_294_967_294;
+
+/** As the kernel's own bound of a login name (LOGIN_NAME_MAX). */
+const LONGEST_USER = 256;
+
 export interface TextFormat {
   readonly test: (text: string) => boolean;
   /** Continues "expected …". */
@@ -33,11 +39,44 @@ export const TEXT_FORMATS = {
     expected: '"off" or an address and port such as "127.0.0.1:8653"',
   },
   signal: { test: (text) => Object.hasOwn(os.constants.signals, text), expected: 'a signal name such as "SIGTERM"' },
+  'hook-name': { test: isHookName, expected: 'the name of a program in hooks.d/steps such as "save-state"' },
+  'payload-name': {
+    test: (text) => /^[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}$/.test(text),
+    expected: 'a name of letters, digits and ._@:+- such as "condor"',
+  },
+  // Which of them may be stopped is judged later, with the reason (payload-rules.ts).
+  unit: {
+    test: (text) => /.\.(service|scope|slice)$/.test(text),
+    expected: 'a systemd service, scope or slice such as "condor.service"',
+  },
+  cgroup: { test: isCgroupPath, expected: 'a control group below the root such as "/batch.slice/job-17"' },
+  user: { test: isUser, expected: 'a user\'s name or number such as "condor" or 1001' },
   'flat-name': {
     test: (text) => /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/.test(text) && text !== 'shutdown_message',
     expected: 'a plain file name such as "heartbeat" (and not "shutdown_message")',
   },
 } as const satisfies Readonly<Record<string, TextFormat>>;
+
+/** As run-parts(8) knows programs from what a package manager or editor left beside them. */
+function isHookName(text: string): boolean {
+  return (
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(text) &&
+    !/\.(rpmsave|rpmnew|rpmorig|dpkg-[a-z-]+|bak|orig|swp)$/.test(text)
+  );
+}
+
+/** Absolute, canonical, and not the root: everything is in that. */
+function isCgroupPath(text: string): boolean {
+  if (!isAbsolutePath(text)) return false;
+  const parts = text.split('/').filter((part) => part !== '');
+  return parts.length > 0 && !parts.includes('.') && !parts.includes('..');
+}
+
+/** A number, or a name as useradd(8) takes it, or with a domain. Whether the user exists is asked when it is needed. */
+function isUser(text: string): boolean {
+  if (/^\d+$/.test(text)) return Number(text) <= LARGEST_UID;
+  return text.length <= LONGEST_USER && /^[A-Za-z0-9_.][A-Za-z0-9_.@\\-]*\$?$/.test(text);
+}
 
 /** Absolute, without control characters. Configured paths are never relative: a daemon has no meaningful directory. */
 export function isAbsolutePath(text: string): boolean {

@@ -20,7 +20,7 @@ export interface Merged {
 }
 
 /** Lists of tables that several files may add to: each file brings its own payload. All other lists are replaced. */
-const APPENDED_LISTS = new Set(['payload', 'source.schedule']);
+const APPENDED_LISTS = new Set(['payload', 'webhook', 'source.schedule']);
 
 /** Of these only one counts: the later layer's choice takes the earlier one's away. */
 const EITHER_OR = { table: ['report', 'joboutputs'], keys: ['url', 'directory'] } as const;

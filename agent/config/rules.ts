@@ -5,16 +5,20 @@ import { checkCronPoll, isCronShaped } from '../sources/cron.ts';
 import { isAbsolutePath, isHttpUrl, TEXT_FORMATS } from './formats.ts';
 import { isLoopback } from './listen.ts';
 import { isTable, type KeyPath, type Merged } from './merge.ts';
+import { checkPayloads } from './payload-rules.ts';
 import { type ConfigProblem, keyText, showValue } from './problem.ts';
 import { checkSchedules } from './schedule-rules.ts';
 import type { RawConfig } from './schema.ts';
-import { checkSteps } from './step-rules.ts';
+import { checkStop } from './step-rules.ts';
 import type { Config } from './types.ts';
+import { checkClientCertificate, checkWebhooks } from './webhook-rules.ts';
 
 /** SEMANTICS S7: a guest must not hurt the site. */
 const SHORTEST_POLL_MS = 200;
 /** A site destroys the machine after missed heartbeats; more often than this only loads it. */
 const SHORTEST_HEARTBEAT_MS = 1000;
+/** A program that may not even start in its time is a mistake. */
+const SHORTEST_HOOK_MS = 1000;
 /** Notices of these kinds set the deadline (SEMANTICS S1.1). */
 const DEADLINE_KINDS = ['terminate', 'stop', 'shutdown', 'reboot', 'redeploy'];
 /** Sources that have no file below `sources/`: the operator's word. */
@@ -53,13 +57,14 @@ export async function checkRules(
   checkDirectories(config, report);
   await checkSources(raw, knownSources, report);
   await checkSchedules(config, report);
-  checkSteps(config.stop, report);
+  checkStop(raw, config, report);
   checkNotices(config, report);
-  checkPayloads(raw, report);
-  if (config.stop.atDeadline === 'poweroff') {
-    report.warning(['stop', 'at_deadline'], 'this version does not power the machine off: it only stops payloads');
+  checkPayloads(raw, config, report);
+  if (config.hooks.timeoutMs < SHORTEST_HOOK_MS) {
+    report.problem(['hooks', 'timeout'], `expected at least 1s, got ${formatDuration(config.hooks.timeoutMs)}`);
   }
   checkJobOutputs(config, report);
+  checkWebhooks(config, report);
   return { problems, warnings };
 }
 
@@ -170,13 +175,6 @@ function checkNotices(config: Config, report: RuleReport): void {
   }
 }
 
-function checkPayloads(raw: RawConfig, report: RuleReport): void {
-  raw.payload?.forEach((payload, i) => {
-    const name = typeof payload['name'] === 'string' ? ` ${showValue(payload['name'])}` : '';
-    report.warning(['payload', i], `payload${name} is not looked after: this version stops registered processes only`);
-  });
-}
-
 function checkJobOutputs(config: Config, report: RuleReport): void {
   const joboutputs = config.report.joboutputs;
   if (joboutputs === null) return;
@@ -184,15 +182,8 @@ function checkJobOutputs(config: Config, report: RuleReport): void {
   if (joboutputs.url !== null && joboutputs.directory !== null) {
     report.problem(at('directory'), 'url and directory exclude each other: keep one');
   }
-  if ((joboutputs.certFile === null) !== (joboutputs.keyFile === null)) {
-    const missing = joboutputs.certFile === null ? 'cert' : 'key';
-    report.problem(at(missing), 'is missing: a client certificate needs both cert and key');
-  }
+  checkClientCertificate(joboutputs, at, report);
   if (joboutputs.heartbeatMs < SHORTEST_HEARTBEAT_MS) {
     report.problem(at('heartbeat'), `expected at least 1s, got ${formatDuration(joboutputs.heartbeatMs)}`);
-  }
-  const isTls = joboutputs.url?.startsWith('https:') ?? true;
-  if (!isTls && (joboutputs.caFile !== null || joboutputs.certFile !== null)) {
-    report.warning(at('url'), 'is http: ca, cert and key have no effect');
   }
 }

@@ -3,22 +3,12 @@
  * `packaging/config.toml` and the manual are made from. `source.NAME` is composed from the sources' own schemas.
  *
  * `default` is what holds when the key is absent; `examples` is shown where there is no default. `format` names a row of
- * formats.ts.
+ * formats.ts. What stops payloads stands in schema-payload.ts.
  */
 import type { Static } from 'typebox';
 import { NOTICE_KINDS } from '../lifetime/types.ts';
 import { LOG_LEVEL_NAMES } from './log-levels.ts';
-
-const step = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['at', 'signal'],
-  properties: {
-    at: { type: 'string', format: 'step-time', description: 'How long before the deadline; "grace" = the lead.' },
-    signal: { type: 'string', format: 'signal', description: 'Signal name.' },
-    to: { enum: ['leader', 'group', 'all'], description: 'Who gets it.' },
-  },
-} as const;
+import { hooks, payload, steps, webhook } from './schema-payload.ts';
 
 const kind = { enum: NOTICE_KINDS } as const;
 
@@ -60,6 +50,12 @@ export const baseSchema = {
       description: 'Members of this group may use the operator commands; otherwise root alone.',
       examples: ['operator'],
     },
+    hand_socket: {
+      type: 'string',
+      format: 'absolute-path',
+      description: 'Where the helper listens that does what needs root, for an agent that is not root itself.',
+      default: '/run/mjf-agent-hand.sock',
+    },
     sources: {
       description:
         'Channels to ask: "auto" (what this machine shows to have, and what is configured) or a list such as ["directory", "ec2"].',
@@ -85,12 +81,9 @@ export const baseSchema = {
           default: '2m',
         },
         steps: {
-          type: 'array',
-          minItems: 1,
-          maxItems: 32,
-          items: step,
+          ...steps,
           description:
-            'What a payload gets and when: at = "grace" or how long before the deadline; to = "leader", "group" or "all".',
+            'What a payload gets and when: at = "grace" or how long before the deadline; signal, to = "leader", "group" or "all";\nor hook = "NAME", a program in hooks.d/steps.',
           default: [
             { at: 'grace', signal: 'SIGTERM' },
             { at: '5s', signal: 'SIGKILL' },
@@ -100,6 +93,17 @@ export const baseSchema = {
           enum: ['nothing', 'poweroff'],
           description: 'What becomes of the machine at the deadline.',
           default: 'nothing',
+        },
+        when_done: {
+          enum: ['nothing', 'poweroff'],
+          description: 'What becomes of the machine when payloads have lived on it and all have ended.',
+          default: 'nothing',
+        },
+        idle: {
+          type: 'string',
+          format: 'duration',
+          description: 'For when_done: how long there must have been no payload.',
+          default: '5m',
         },
       },
     },
@@ -146,12 +150,9 @@ export const baseSchema = {
         },
       },
     },
-    payload: {
-      type: 'array',
-      maxItems: 256,
-      items: { type: 'object', additionalProperties: true },
-      description: 'Something to stop that does not register itself.',
-    },
+    payload,
+    hooks,
+    webhook,
     report: {
       type: 'object',
       additionalProperties: false,
@@ -231,6 +232,8 @@ export interface SchemaNode {
   readonly format?: string;
   /** Writing it turns a channel on, even with its default: shown as an example, so that uncommenting changes nothing. */
   readonly namesChannel?: boolean;
+  /** Of these keys a table has one and only one. */
+  readonly exactlyOne?: readonly string[];
   readonly pattern?: string;
   readonly enum?: readonly unknown[];
   readonly const?: unknown;

@@ -1,16 +1,21 @@
 /** A valid table → the typed Config with its defaults. The defaults stand in the schema and nowhere else. */
 import { durationMs } from '../duration.ts';
-import type { EscalationStep } from '../lifetime/types.ts';
 import { type ListenAddress, parseListenAddress } from './listen.ts';
 import { baseSchema, type RawConfig } from './schema.ts';
-import type { Config, JobOutputsConfig } from './types.ts';
+import { toPayload, toStep } from './typed-payload.ts';
+import type { Config, HooksConfig, JobOutputsConfig, WebhookConfig } from './types.ts';
 
 const top = baseSchema.properties;
 const stopDefaults = top.stop.properties;
 const publishDefaults = top.publish.properties;
+const hooksDefaults = top.hooks.properties;
+const webhookDefaults = top.webhook.items.properties;
 const joboutputsDefaults = top.report.properties.joboutputs.properties;
 
-/** Presumes that the table has passed `validateShape` or consists of checked values only. Throws nothing then. */
+/**
+ * Presumes that the table has passed `validateShape` or consists of checked values only. Throws nothing then. A payload
+ * whose regular expression is none is left out: rules.ts tells of it.
+ */
 export function toConfig(raw: RawConfig, knownSources: readonly string[]): Config {
   const runtimeDir = withoutTrailingSlash(raw.runtime_dir ?? top.runtime_dir.default);
   return {
@@ -25,7 +30,13 @@ export function toConfig(raw: RawConfig, knownSources: readonly string[]): Confi
       graceMs: durationMs(raw.stop?.grace ?? stopDefaults.grace.default),
       steps: (raw.stop?.steps ?? stopDefaults.steps.default).map(toStep),
       atDeadline: raw.stop?.at_deadline ?? stopDefaults.at_deadline.default,
+      whenDone: raw.stop?.when_done ?? stopDefaults.when_done.default,
+      idleMs: durationMs(raw.stop?.idle ?? stopDefaults.idle.default),
     },
+    payloads: (raw.payload ?? []).flatMap((payload) => toPayload(payload) ?? []),
+    hooks: toHooks(raw.hooks ?? {}),
+    webhooks: (raw.webhook ?? []).map(toWebhook),
+    handSocket: raw.hand_socket ?? top.hand_socket.default,
     notice: { ...raw.notice },
     publish: {
       shutdownKeys: raw.publish?.shutdown_keys ?? publishDefaults.shutdown_keys.default,
@@ -44,13 +55,23 @@ function toListen(raw: string | readonly string[]): Config['listen'] {
   return addresses.length === 0 ? 'off' : addresses;
 }
 
-function toStep(raw: {
-  readonly at: string;
-  readonly signal: string;
-  readonly to?: 'leader' | 'group' | 'all';
-}): EscalationStep {
-  const at = raw.at === 'grace' ? 'grace' : durationMs(raw.at);
-  return { at, signal: raw.signal, ...(raw.to === undefined ? {} : { to: raw.to }) };
+function toHooks(raw: NonNullable<RawConfig['hooks']>): HooksConfig {
+  return {
+    dir: withoutTrailingSlash(raw.dir ?? hooksDefaults.dir.default),
+    user: raw.user === undefined ? null : String(raw.user),
+    timeoutMs: durationMs(raw.timeout ?? hooksDefaults.timeout.default),
+  };
+}
+
+function toWebhook(raw: NonNullable<RawConfig['webhook']>[number]): WebhookConfig {
+  return {
+    url: raw.url,
+    events: raw.events ?? webhookDefaults.events.default,
+    authorizationFile: raw.authorization_file ?? null,
+    caFile: raw.ca ?? null,
+    certFile: raw.cert ?? null,
+    keyFile: raw.key ?? null,
+  };
 }
 
 type RawJobOutputs = NonNullable<NonNullable<RawConfig['report']>['joboutputs']>;

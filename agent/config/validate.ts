@@ -10,12 +10,16 @@ import type { SchemaNode } from './schema.ts';
 /** As many names as a person reads in one line: the sources are the longest list. */
 const MANY_NAMES = 20;
 
+/** The one keyword of our own (schema.ts, `exactlyOne`). */
+const EXACTLY_ONE = 'exactlyOne';
+
 /** All problems of the merged table; empty when it fits. */
 export async function validateShape(merged: Merged, schema: SchemaNode): Promise<readonly ConfigProblem[]> {
   const { Ajv } = await import('ajv');
   const formats = Object.fromEntries(Object.entries(TEXT_FORMATS).map(([name, { test }]) => [name, test]));
   // Not strict: sources describe their own tables and may use words of their own.
   const ajv = new Ajv({ allErrors: true, verbose: true, strict: false, logger: false, formats });
+  ajv.addKeyword({ keyword: EXACTLY_ONE, type: 'object', schemaType: 'array', validate: hasExactlyOne });
   const validate = ajv.compile(schema);
   if (validate(merged.table)) return [];
   const problems = withoutEchoes(validate.errors ?? []).map((error): ConfigProblem => {
@@ -46,10 +50,22 @@ function describe(error: ErrorObject): { readonly path: KeyPath; readonly messag
     const node = parent.properties?.[key];
     return { path: [...path, key], message: `is missing${node ? `, expected ${expectedText(node)}` : ''}` };
   }
+  if (error.keyword === EXACTLY_ONE) return { path, message: choiceMessage(parent, error.data) };
   if (/^(min|max)(Items|Length|Properties)$|^uniqueItems$/.test(error.keyword)) {
     return { path, message: error.message ?? error.keyword };
   }
   return { path, message: `expected ${expectedText(parent)}, got ${showValue(error.data)}` };
+}
+
+function hasExactlyOne(keys: readonly string[], table: Readonly<Record<string, unknown>>): boolean {
+  return keys.filter((key) => Object.hasOwn(table, key)).length === 1;
+}
+
+function choiceMessage({ exactlyOne = [], properties = {} }: SchemaNode, table: unknown): string {
+  const given = exactlyOne.filter((key) => Object.hasOwn(table ?? {}, key));
+  if (given.length > 0) return `${given.join(' and ')} exclude each other: keep one`;
+  const choices = exactlyOne.map((key) => `${key} (${expectedText(properties[key] ?? {})})`);
+  return `needs one of ${choices.join(', ')}`;
 }
 
 /**

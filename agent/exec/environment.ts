@@ -1,4 +1,5 @@
 /** What a payload of `exec` finds in its environment (mjf.md: some readers take only a path, others only a URL). */
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import type { Config } from '../config/types.ts';
 import { mountPoints } from '../mount-points.ts';
@@ -12,7 +13,10 @@ export interface Places {
 
 const NAMES = ['machinefeatures', 'jobfeatures'] as const;
 
-/** The environment with `places` and a marker by which processes that leave the group are still found (SYSTEMS.md, "Signals"). */
+/**
+ * The environment with `places` and a marker by which processes that leave the group are still found (SYSTEMS.md, "Signals").
+ * Each marker is a variable of its own: what an `exec` within a payload starts carries those of both.
+ */
 export function payloadEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   places: Places,
@@ -23,11 +27,12 @@ export function payloadEnvironment(
     ...(places.machinefeatures !== undefined && { MACHINEFEATURES: places.machinefeatures }),
     ...(places.jobfeatures !== undefined && { JOBFEATURES: places.jobfeatures }),
     ...(places.joboutputs !== undefined && { JOBOUTPUTS: places.joboutputs }),
-    [MARKER]: marker,
+    [marker.slice(0, marker.indexOf('='))]: marker.slice(marker.indexOf('=') + 1),
   };
 }
 
-export const MARKER = 'MJF_AGENT_EXEC';
+/** `NAME=VALUE` that no other payload has. */
+export const newMarker = (): string => `MJF_AGENT_EXEC_${randomBytes(8).toString('hex')}=1`;
 
 /**
  * Without a daemon: the host's own channels, as `exec` itself reads them. What the environment names already stays; then

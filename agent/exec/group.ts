@@ -4,41 +4,48 @@
  */
 import fs from 'node:fs';
 import type { ProcessRef } from '../lifetime/types.ts';
-import { listProcesses, readProcess } from '../payloads/process.ts';
-import { MARKER } from './environment.ts';
+import { isZombie, listProcesses, type ProcessInfo, readProcess } from '../payloads/process.ts';
 
 export interface Membership {
   readonly leader: ProcessRef;
+  /** `NAME=VALUE` in the environment of each of them. */
   readonly marker: string;
 }
 
 /** Whether anybody is left. */
 export function anybodyAlive({ leader, marker }: Membership): boolean {
-  return listProcesses().some(
-    (pid) => pid !== process.pid && isRunning(pid, (pgrp) => pgrp === leader.pid || isMarked(pid, marker)),
-  );
+  return listProcesses().some((pid) => {
+    const info = pid === process.pid ? null : running(pid);
+    return info !== null && (info.pgrp === leader.pid || isMarked(pid, marker));
+  });
 }
 
-/** Those outside the group. Only processes whose environment we may read: our own user's, all for root. */
-export function marked({ leader, marker }: Membership): readonly number[] {
-  return listProcesses().filter(
-    (pid) => pid !== process.pid && isRunning(pid, (pgrp) => pgrp !== leader.pid && isMarked(pid, marker)),
-  );
+/**
+ * Those outside the group, whatever user they have become. Only processes whose environment we may read: our own user's, all
+ * for root.
+ */
+export function marked({ leader, marker }: Membership): readonly ProcessRef[] {
+  const found: ProcessRef[] = [];
+  for (const pid of listProcesses()) {
+    const info = pid === process.pid ? null : running(pid);
+    if (info !== null && info.pgrp !== leader.pid && isMarked(pid, marker)) found.push(info);
+  }
+  return found;
 }
 
-function isRunning(pid: number, belongs: (pgrp: number) => boolean): boolean {
+/** null: it has ended, or is somebody else's and hidden from us: not of ours. */
+function running(pid: number): ProcessInfo | null {
   try {
     const info = readProcess(pid);
-    return info !== null && info.state !== 'Z' && info.state !== 'X' && belongs(info.pgrp);
+    return info === null || isZombie(info) ? null : info;
   } catch {
-    // Somebody else's, and hidden from us: not of ours.
-    return false;
+    return null;
   }
 }
 
 function isMarked(pid: number, marker: string): boolean {
   try {
-    return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${MARKER}=${marker}`);
+    return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(marker);
   } catch {
     return false;
   }

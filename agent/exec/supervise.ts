@@ -22,6 +22,8 @@ import { anybodyAlive, marked } from './group.ts';
 export const DAEMON_SOURCE: SourceInfo = { name: 'daemon', rank: 'derived', pollMs: 0 };
 /** How often it is looked whether the rest of the group still lives, once its leader has ended while being stopped. */
 const GROUP_POLL_MS = 200;
+/** A payload that forks faster than /proc can be read so often is not caught at all. */
+const MAX_ROUNDS = 10;
 
 export interface Supervision {
   observe(observation: Observation): void;
@@ -46,6 +48,8 @@ export interface SuperviseOptions {
   readonly uid: number;
   readonly graceMs: number | undefined;
   readonly steps: readonly EscalationStep[] | undefined;
+  /** The payload's own, UNIX ms: where its wall limit ends. */
+  readonly deadlineMs: number | undefined;
   readonly policy: Policy;
   readonly clock: Clock;
   readonly log: Logger;
@@ -64,6 +68,7 @@ export function supervise(options: SuperviseOptions): Supervision {
     target: { kind: 'process', leader, group: true },
     ...(options.graceMs !== undefined && { graceMs: options.graceMs }),
     ...(options.steps !== undefined && { steps: options.steps }),
+    ...(options.deadlineMs !== undefined && { deadlineMs: options.deadlineMs }),
     registeredMs: now.wall,
   };
   let resolveEnd: (end: Awaited<Supervision['ended']>) => void = () => {};
@@ -99,15 +104,24 @@ export function supervise(options: SuperviseOptions): Supervision {
 
   /**
    * The group as one, also where members have changed their user meanwhile (`su`): its number is nobody else's while the
-   * leader or a member lives. For `all` also those that left it. A process that is stopped (SIGSTOP) hears a SIGTERM only
-   * once it goes on, so it is told to.
+   * leader or a member lives. For `all` also those that left it, until no new one appears: one that forks while we look is
+   * still found. A process that is stopped (SIGSTOP) hears a SIGTERM only once it goes on, so it is told to.
    */
   function signalPayload(to: string, step: StepResultReport['step']): StepResultReport {
     const at = clock.now();
-    const receivers = to === 'leader' ? [leader.pid] : [-leader.pid, ...(to === 'all' ? marked(options) : [])];
-    const heard = receivers.filter((pid) => send(pid, step.signal));
-    if (step.signal === 'SIGTERM') for (const pid of heard) send(pid, 'SIGCONT');
-    return { id: spec.id, step, outcome: heard.length > 0 ? 'delivered' : 'no_process', at };
+    // Once it has ended its number may be anybody's.
+    const leads = child.exitCode === null && child.signalCode === null;
+    let heard = to === 'leader' ? leads && strike(leader.pid, step.signal) : strike(-leader.pid, step.signal);
+    const seen = new Set<string>();
+    for (let round = 0; to === 'all' && round < MAX_ROUNDS; round += 1) {
+      const fresh = marked(options).filter(({ pid, startTicks }) => !seen.has(`${pid} ${startTicks}`));
+      if (fresh.length === 0) break;
+      for (const { pid, startTicks } of fresh) {
+        seen.add(`${pid} ${startTicks}`);
+        heard = strike(pid, step.signal) || heard;
+      }
+    }
+    return { id: spec.id, step, outcome: heard ? 'delivered' : 'no_process', at };
   }
 
   /** True while a signal of an episode that was not cancelled has gone out. */
@@ -144,9 +158,10 @@ export function supervise(options: SuperviseOptions): Supervision {
 }
 
 /** False when nobody is left to hear it. */
-function send(pid: number, signal: string): boolean {
+function strike(pid: number, signal: string): boolean {
   try {
     process.kill(pid, signal);
+    if (signal === 'SIGTERM') process.kill(pid, 'SIGCONT');
     return true;
   } catch {
     return false;

@@ -24,11 +24,23 @@ export interface HookRequest {
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
   readonly timeoutMs: number;
+  /** It was started: once, and never where the outcome is `not_run`. */
+  onStarted?(program: HookProgram): void;
+  /** Started by an earlier run of the agent: it is followed to its end, not started again. */
+  readonly resume?: HookProgram;
   /** Each line the program writes, bounded in number and length. */
   onLine(stream: 'stdout' | 'stderr', line: string): void;
   readonly signal?: AbortSignal;
 }
+/** A program that runs. What a restarted agent needs to know it again; plain JSON. */
+export interface HookProgram {
+  readonly pid: number;
+  readonly startTicks: number;
+  /** Its stdout and stderr as `DEVICE:INODE` of the pipes that somebody must go on emptying; empty: the root hand does. */
+  readonly pipes: readonly string[];
+}
 export type HookOutcome =
+  /** Code and signal both null: it was followed, not started by us, and how it ended is not known. */
   | { readonly is: 'ended'; readonly code: number | null; readonly signal: string | null; readonly ms: number }
   /** Killed by us when its time was over. */
   | { readonly is: 'timeout'; readonly ms: number }

@@ -2,12 +2,15 @@
  * Our clock was stepped (SEMANTICS S4.2): every instant that it had stamped in this boot moves with it, so that ten minutes
  * stay ten minutes and a notice without a time of its own keeps its distance (S1.3). What the host said stays as it said it.
  */
-import type { Held, KnownNotice } from './held.ts';
+import { type Held, type KnownNotice, own } from './held.ts';
+import { collectNotices } from './notice.ts';
 import { CLOCK_TOLERANCE_MS } from './observe.ts';
 import { mapValues, type PayloadRecord, type SourceRecord, type State } from './state.ts';
+import type { HooksRecord } from './told.ts';
+import type { Instant } from './types.ts';
 
 /** `bootWallMs`: where boot lies on the corrected clock. */
-export function clockStepped(state: State, bootWallMs: number): State {
+export function clockStepped(state: State, bootWallMs: number, now: Instant): State {
   const byMs = bootWallMs - state.bootWallMs;
   if (byMs === 0) return state;
   // Stamps of another boot were made by a clock of which nothing is known now.
@@ -15,7 +18,7 @@ export function clockStepped(state: State, bootWallMs: number): State {
   const keys = (held: Readonly<Record<string, Held<string>>>) => mapValues(held, (each) => shiftHeld(each, shift));
   const notices = (held: Readonly<Record<string, Held<KnownNotice>>>) =>
     mapValues(held, (each) => shiftNotice(each, shift, bootWallMs));
-  return {
+  const next: State = {
     ...state,
     bootWallMs,
     // On the first boot both are the same instant; of an earlier one the clock of that time has told.
@@ -28,8 +31,24 @@ export function clockStepped(state: State, bootWallMs: number): State {
       clock: offsetAfter(record, byMs),
     })),
     operator: { ...state.operator, notices: notices(state.operator.notices) },
-    payloads: mapValues(state.payloads, (record) => shiftEpisode(record, shift)),
+    payloads: mapValues(state.payloads, (record) => shiftPayload(record, shift)),
   };
+  return { ...next, hooks: toldSince(state, next, now) };
+}
+
+/** A time that moved with the clock alone is no news for the operator's programs: it is as far away as before. */
+function toldSince(before: State, after: State, now: Instant): HooksRecord {
+  if (Object.keys(before.hooks.notices).length === 0) return before.hooks;
+  const moved = new Map(collectNotices(after, now).map((notice) => [notice.id, notice]));
+  const notices = { ...before.hooks.notices };
+  for (const { id, deadlineMs } of collectNotices(before, now)) {
+    const told = own(notices, id);
+    const there = moved.get(id);
+    if (told === undefined || there === undefined) continue;
+    const time = told.deadlineMs === deadlineMs ? there.deadlineMs : told.deadlineMs;
+    notices[id] = { ...told, deadlineMs: time, firstSeenMs: there.firstSeenMs };
+  }
+  return { ...before.hooks, notices };
 }
 
 type Shift = (ms: number) => number;
@@ -58,9 +77,10 @@ function offsetAfter({ clock }: SourceRecord, byMs: number): SourceRecord['clock
   return Math.abs(offsetMs) <= CLOCK_TOLERANCE_MS ? null : { ...clock, offsetMs };
 }
 
-/** The anchor stays: the time after a SIGTERM is counted monotonically (S3.5). */
-function shiftEpisode(record: PayloadRecord, shift: Shift): PayloadRecord {
-  const { episode } = record;
-  if (episode === null || episode.ended === null) return record;
-  return { ...record, episode: { ...episode, ended: { ...episode.ended, atMs: shift(episode.ended.atMs) } } };
+/** The anchor stays: the time after a SIGTERM is counted monotonically (S3.5). A wall limit counts from when it began. */
+function shiftPayload(record: PayloadRecord, shift: Shift): PayloadRecord {
+  const { spec, episode } = record;
+  const moved = { ...record, spec: { ...spec, registeredMs: shift(spec.registeredMs) } };
+  if (episode === null || episode.ended === null) return moved;
+  return { ...moved, episode: { ...episode, ended: { ...episode.ended, atMs: shift(episode.ended.atMs) } } };
 }

@@ -4,25 +4,26 @@
  * clock step can bring the SIGKILL too near.
  */
 import { SAME_NOTICE_MS } from './held.ts';
+import { firstOfOurs, issue } from './issue.ts';
 import type { MachinePlan } from './phase.ts';
-import type { Episode, PayloadRecord, StepMark } from './state.ts';
-import { anchorIndex, OWN_DEADLINE, orderedSteps, type PlannedStep, payloadDeadline, planSteps } from './steps.ts';
-import type {
-  Instant,
-  PayloadState,
-  Policy,
-  SnapshotPayload,
-  StepReceiver,
-  StepRef,
-  StepResultReport,
-} from './types.ts';
+import { isAlive } from './restart.ts';
+import { type Episode, isSignalled, type PayloadRecord, runningEpisode, type StepMark } from './state.ts';
+import { OWN_DEADLINE, orderedSteps, ownDeadline, payloadDeadline, planSteps } from './steps.ts';
+import { isReservation } from './target.ts';
+import type { Instant, PayloadState, Policy, SnapshotPayload, StepReceiver, StepRef } from './types.ts';
 
 /** S3.6: a stop time that moves less than this into the future is the same episode (clocks and hosts wobble). */
 const SAME_EPISODE_MS = 30_000;
 
 export interface Advance {
   readonly record: PayloadRecord;
-  readonly signals: readonly { readonly step: StepRef; readonly to: StepReceiver; readonly repeated: boolean }[];
+  /** In the order of their steps. `hook`: the program that is run; null: a signal. */
+  readonly taken: readonly {
+    readonly step: StepRef;
+    readonly to: StepReceiver;
+    readonly hook: string | null;
+    readonly repeated: boolean;
+  }[];
   readonly skipped: readonly StepRef[];
   readonly ended: Episode['ended'];
   /** When something is next due by itself. */
@@ -30,9 +31,6 @@ export interface Advance {
 }
 
 const NOTHING_DUE = { wall: null, mono: null } as const;
-
-/** The episode that goes on, if one does. */
-const runningEpisode = ({ episode }: PayloadRecord): Episode | null => (episode?.ended === null ? episode : null);
 
 /**
  * What is to be done for one payload now. Steps that are due become `issued` in the returned record, which is to be
@@ -48,26 +46,30 @@ export function advance(
 ): Advance {
   const { spec } = record;
   const target = payloadDeadline(spec, plan);
-  const quiet: Advance = { record, signals: [], skipped: [], ended: null, wake: NOTHING_DUE };
+  const quiet: Advance = { record, taken: [], skipped: [], ended: null, wake: NOTHING_DUE };
   if (target === null) return endEpisode(quiet, 'clear', now);
   const { deadlineMs, noticeId } = target;
   const planned = planSteps(spec, policy, orderedSteps(spec, policy), deadlineMs, null, now.wall);
   const first = Math.min(...planned.map((step) => step.dueMs));
   if (first > now.wall + SAME_EPISODE_MS) {
-    const stands = (id: string): boolean => (id === OWN_DEADLINE ? spec.deadlineMs !== undefined : inForce(id));
+    const stands = (id: string): boolean => (id === OWN_DEADLINE ? ownDeadline(spec) !== undefined : inForce(id));
     // Another deadline far ahead is no postponement of one that was cleared, and may come back (S1.6).
     const by = record.episode?.noticeIds.some(stands) ? 'postponed' : 'clear';
     // The first step's time on the plan without an anchor: the stop time proper, not that of a step already counted down.
+    const ours = firstOfOurs(record, planned);
     return {
       ...endEpisode(quiet, by, now),
-      wake: record.delivery === 'exec' ? NOTHING_DUE : { wall: first, mono: null },
+      wake: isIdle(record) || ours === Number.POSITIVE_INFINITY ? NOTHING_DUE : { wall: ours, mono: null },
     };
   }
   const episode = currentEpisode(record.episode, noticeId, now);
   const resumed = episode === record.episode ? record : { ...record, episode };
-  if (record.delivery === 'exec') return { ...quiet, record: resumed };
-  return issue(resumed, policy, deadlineMs, noticeId, now);
+  return isIdle(record) ? { ...quiet, record: resumed } : issue(resumed, policy, deadlineMs, noticeId, now);
 }
+
+/** Nobody is there to be stopped: not any more, or not yet. */
+const isIdle = (record: PayloadRecord): boolean =>
+  !isAlive(record) || (record.delivery === 'exec' && isReservation(record.spec));
 
 function endEpisode(quiet: Advance, by: 'clear' | 'postponed', now: Instant): Advance {
   const { record } = quiet;
@@ -91,115 +93,14 @@ function currentEpisode(episode: Episode | null, noticeId: string, now: Instant)
   return returned ? { ...episode, ended: null } : episode;
 }
 
-function issue(record: PayloadRecord, policy: Policy, deadlineMs: number, noticeId: string, now: Instant): Advance {
-  const { spec } = record;
-  const running = runningEpisode(record);
-  const steps = running?.steps ?? orderedSteps(spec, policy);
-  const marks = new Map<number, StepMark>(running?.marks.map((mark) => [mark.step.index, mark]));
-  const number = running?.number ?? (record.episode?.number ?? 0) + 1;
-  const planned = planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, now.wall);
-  const anchored = anchorIndex(steps);
-  const isDue = (step: PlannedStep): boolean =>
-    step.dueMono === null ? step.dueMs <= now.wall : step.dueMono <= now.mono;
-  const open = planned.filter((step) => !marks.has(step.index));
-  const signals: { step: StepRef; to: StepReceiver; repeated: boolean }[] = [];
-  const skipped: StepRef[] = [];
-  let anchor = running?.anchor ?? null;
-  const send = (step: PlannedStep, mark: StepMark, repeated: boolean): void => {
-    marks.set(step.index, mark);
-    signals.push({ step: mark.step, to: step.to, repeated });
-    // Also of a repeated one: if the first did not go out, the payload's window begins only now (S3.5).
-    if (step.index === anchored) anchor = now;
-  };
-  const refOf = ({ index, signal }: PlannedStep): StepRef => ({ episode: number, index, signal });
-
-  // A SIGKILL that was uncertain too waits for its time and its own tick, as any other does.
-  const uncertain = planned.filter((step) => marks.get(step.index)?.state === 'repeat' && (!step.kill || isDue(step)));
-  for (const step of uncertain.some((each) => !each.kill) ? uncertain.filter((each) => !each.kill) : uncertain) {
-    const mark = marks.get(step.index);
-    if (mark) send(step, { ...mark, state: 'issued', uncertain: true }, true);
-  }
-  const due = open.filter((step) => !step.kill && isDue(step));
-  // Several late ones collapse into one: the stop signal proper if it is among them, else the latest (S3.5).
-  const chosen = due.find((step) => step.index === anchored) ?? due.at(-1);
-  for (const step of due) {
-    if (step === chosen) {
-      send(step, { step: refOf(step), state: 'issued', at: now }, false);
-    } else {
-      marks.set(step.index, { step: refOf(step), state: 'skipped', at: now });
-      skipped.push(refOf(step));
-    }
-  }
-  // A SIGKILL never shares a tick with a signal that the payload could still answer, and never comes before it.
-  if (signals.length === 0 && (anchor !== null || anchored < 0)) {
-    const kill = open.find((step) => step.kill && isDue(step));
-    if (kill) send(kill, { step: refOf(kill), state: 'issued', at: now }, false);
-  }
-  const changed = signals.length > 0 || skipped.length > 0;
-  const begun = { number, noticeIds: running?.noticeIds ?? [noticeId], steps, marks: [...marks.values()] };
-  const next = changed ? { ...record, episode: { ...begun, anchor, ended: null } } : record;
-  return { record: next, signals, skipped, ended: null, wake: nextDue(next, policy, deadlineMs, now) };
-}
-
-function nextDue(record: PayloadRecord, policy: Policy, deadlineMs: number, now: Instant): Advance['wake'] {
-  const { spec } = record;
-  const running = runningEpisode(record);
-  const marks = new Map(running?.marks.map((mark) => [mark.step.index, mark]));
-  let wall: number | null = null;
-  let mono: number | null = null;
-  const steps = running?.steps ?? orderedSteps(spec, policy);
-  for (const step of planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, now.wall)) {
-    const mark = marks.get(step.index);
-    if (mark !== undefined && mark.state !== 'repeat') continue;
-    if (step.dueMono !== null) mono = Math.min(mono ?? step.dueMono, step.dueMono);
-    else wall = Math.min(wall ?? step.dueMs, step.dueMs);
-  }
-  return { wall, mono };
-}
-
 /**
- * What `exec` says it has done itself (S3.8) entered into the payload's episode, so that a daemon that takes over does not
- * do it again. A late word finds the episode that it names although that has ended; apart from that its numbering is its
- * own, and the daemon's counts here.
+ * `stopping` once a signal went out, and for good: a cancelled notice does not undo a SIGTERM (S3.6). A hook step is part of
+ * stopping only as long as that goes on, since it does nothing to the payload that we know of.
  */
-export function acknowledge(
-  record: PayloadRecord,
-  policy: Policy,
-  plan: MachinePlan,
-  report: StepResultReport,
-): PayloadRecord {
-  const { spec } = record;
-  const named = record.episode?.number === report.step.episode ? record.episode : null;
-  const episode: Episode = named ??
-    runningEpisode(record) ?? {
-      number: (record.episode?.number ?? 0) + 1,
-      noticeIds: [payloadDeadline(spec, plan)?.noticeId ?? OWN_DEADLINE],
-      steps: orderedSteps(spec, policy),
-      marks: [],
-      anchor: null,
-      ended: null,
-    };
-  const index = stepIndex(episode, report.step);
-  const step = { ...report.step, index, episode: episode.number };
-  const marks = [
-    ...episode.marks.filter((mark) => mark.step.index !== index),
-    { step, state: 'done' as const, at: report.at },
-  ];
-  const anchored = index === anchorIndex(episode.steps);
-  return { ...record, episode: { ...episode, marks, anchor: anchored ? report.at : episode.anchor } };
-}
-
-/** The step of this episode that is meant: `exec` may have begun with another list, and then the signal tells. */
-function stepIndex({ steps, marks }: Episode, { index, signal }: StepRef): number {
-  if (steps[index]?.signal === signal) return index;
-  const open = steps.findIndex((step, at) => step.signal === signal && !marks.some((mark) => mark.step.index === at));
-  // Not in this list at all: kept beyond its end, so that it hides none of the steps that are.
-  return open >= 0 ? open : steps.length + index;
-}
-
-/** `stopping` once a signal went out, and for good: a cancelled notice does not undo a SIGTERM (S3.6). */
 export function payloadState(record: PayloadRecord): PayloadState {
-  return record.episode?.marks.some((mark) => mark.state !== 'skipped') ? 'stopping' : 'running';
+  if (!isAlive(record)) return 'stopped';
+  const isStopping = runningEpisode(record)?.marks.some((mark) => mark.state !== 'skipped') === true;
+  return isStopping || isSignalled(record.episode) || record.wasSignalled ? 'stopping' : 'running';
 }
 
 /** The row of one payload: its plan with what has been done. */

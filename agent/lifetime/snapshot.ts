@@ -4,6 +4,7 @@ import { byRank, mergeFeatures } from './merge.ts';
 import { decisiveNotice, drainNotices, isStale, type NoticeInForce } from './notice.ts';
 import { clockOffsetMs } from './observe.ts';
 import { type MachinePlan, nextPhaseChangeMs, phaseAt } from './phase.ts';
+import { isAlive } from './restart.ts';
 import type { PayloadRecord, SourceRecord, State } from './state.ts';
 import type {
   CanTerminate,
@@ -22,7 +23,8 @@ export function buildSnapshot(
   now: Instant,
 ): Snapshot {
   const decisive = decisiveNotice(notices);
-  const payloads = Object.values(state.payloads);
+  // Units that we stopped are among those that have ended.
+  const payloads = Object.values(state.payloads).filter(isAlive);
   const phase = phaseAt(plan, now.wall, payloads.length);
   const publishShutdown = state.policy.shutdownKeys === 'always' || phase !== 'running';
   const machine = mergeFeatures(state, 'machine', decisive, publishShutdown, now);

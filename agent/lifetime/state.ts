@@ -1,7 +1,9 @@
 /** The whole memory of the heart: plain data, so that it can be written down part by part and read back exactly. */
 import type { Held, KnownNotice } from './held.ts';
+import { type HooksRecord, NOTHING_TOLD, restoredHooks } from './told.ts';
 import {
   type EscalationStep,
+  hookOf,
   type Instant,
   type PayloadSpec,
   POINTER_NAMES,
@@ -52,6 +54,8 @@ export interface StepMark {
   readonly at: Instant;
   /** Sent a second time after a crash; never a third. */
   readonly uncertain?: true;
+  /** Nobody was there any more to get it. */
+  readonly missed?: true;
 }
 
 /** One run of a payload's escalation (S3.6). */
@@ -71,17 +75,48 @@ export interface Episode {
   readonly ended: { readonly atMs: number; readonly by: 'clear' | 'postponed' } | null;
 }
 
+/** The episode that goes on, if one does. */
+export const runningEpisode = ({ episode }: PayloadRecord): Episode | null =>
+  episode?.ended === null ? episode : null;
+
+/** A signal went out in it, or is on its way. */
+export const isSignalled = (episode: Episode | null): boolean =>
+  episode?.marks.some(({ step, state }) => state !== 'skipped' && hookOf(step.signal) === null) === true;
+
 export interface PayloadRecord {
   readonly spec: PayloadSpec;
   /** Who sends the signals: `exec` while it lives, else the daemon (S3.8). */
   readonly delivery: 'daemon' | 'exec';
   readonly episode: Episode | null;
+  /** A signal went out in an episode that this one has replaced: it stays `stopping` (S3.6). */
+  readonly wasSignalled?: true;
+  /** Of a unit: what we have stopped, and whether it is being started again (S3.6). */
+  readonly restart?: UnitRestart;
+}
+
+/** Of a unit that is to be started again when the host cancels (restart.ts). */
+export interface UnitRestart {
+  /** It went down by our hand. */
+  readonly down?: true;
+  /** What is stopped with it (a slice's services), to be started again in its place. */
+  readonly units?: readonly string[];
+  /** Asked to be started; `done`: systemd has the jobs. Kept until it is seen running. */
+  readonly start?: {
+    readonly units: readonly string[];
+    /** As a step's: `repeat` = not known whether it went out. */
+    readonly state: 'issued' | 'repeat' | 'done';
+    readonly uncertain?: true;
+    /** When it came into this state, monotonic. */
+    readonly mono: number;
+  };
 }
 
 /** Small things that belong to no part of their own. */
 export interface Tally {
-  /** Payloads that ended since boot; arms "can terminate" (S5.2). */
+  /** Payloads that ended since boot; arms "can terminate" (S5.2). Units that we stopped are among them. */
   readonly ended: number;
+  /** When the last of them did, monotonic: from then on the machine is idle (S5.2). */
+  readonly lastEndMono: number | null;
 }
 
 export interface State {
@@ -94,6 +129,8 @@ export interface State {
   readonly operator: OperatorRecord;
   readonly payloads: Readonly<Record<string, PayloadRecord>>;
   readonly tally: Tally;
+  /** What the operator's programs have been told in this boot. */
+  readonly hooks: HooksRecord;
 }
 
 export const DEFAULT_POLICY: Policy = {
@@ -119,7 +156,8 @@ export function initialState(bootWallMs: number, firstBootMs: number): State {
     heard: {},
     operator: { notices: {}, ignored: [] },
     payloads: {},
-    tally: { ended: 0 },
+    tally: { ended: 0, lastEndMono: null },
+    hooks: NOTHING_TOLD,
   };
 }
 
@@ -147,6 +185,7 @@ export function partsOf(state: State): Map<string, unknown> {
   const parts = new Map<string, unknown>([
     ['operator', state.operator],
     ['tally', state.tally],
+    ['hooks', state.hooks],
   ]);
   for (const [name, record] of Object.entries(state.sources)) parts.set(`source/${name}`, record);
   for (const [id, record] of Object.entries(state.payloads)) parts.set(`payload/${id}`, record);
@@ -174,7 +213,7 @@ export function restoreState(
   const { sameBoot, bootWallMs, firstBootMs, now } = options;
   const sources: Record<string, SourceRecord> = {};
   const payloads: Record<string, PayloadRecord> = {};
-  let { operator, tally } = initialState(bootWallMs, firstBootMs);
+  let { operator, tally, hooks } = initialState(bootWallMs, firstBootMs);
   for (const [key, value] of parts) {
     const name = key.slice(key.indexOf('/') + 1);
     // The checksums vouch for the content; a part without the expected shape comes from another version and is left out.
@@ -188,7 +227,9 @@ export function restoreState(
         ? value
         : { ...value, notices: mapValues(value.notices, (held) => dismissReboot(held, bootWallMs)) };
     } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
-      tally = value;
+      tally = withLastEnd(value, now);
+    } else if (sameBoot && key === 'hooks' && hasShape<HooksRecord>(value, 'runs', 'phase', 'notices', 'open')) {
+      hooks = restoredHooks(value);
     }
   }
   for (const report of done) {
@@ -202,6 +243,7 @@ export function restoreState(
     operator,
     payloads: mapValues(payloads, forRepeat),
     tally,
+    hooks,
   };
 }
 
@@ -211,13 +253,30 @@ export function markDone(record: PayloadRecord, report: StepResultReport): Paylo
   if (episode === null || episode.number !== report.step.episode) return record;
   // Refused is not done: nobody got it, and whoever looks must see that.
   const state = report.outcome === 'refused' ? ('refused' as const) : ('done' as const);
-  const marks = episode.marks.map((mark) =>
-    mark.step.index === report.step.index && mark.step.signal === report.step.signal ? { ...mark, state } : mark,
-  );
+  const marks = episode.marks.map((mark): StepMark => {
+    if (mark.step.index !== report.step.index || mark.step.signal !== report.step.signal) return mark;
+    // A second report of the same step may know more: it was looked for members again.
+    const { missed: _, ...rest } = mark;
+    return { ...rest, state, ...(report.outcome === 'no_process' && { missed: true }) };
+  });
   return { ...record, episode: { ...episode, marks } };
 }
 
-function forRepeat(record: PayloadRecord): PayloadRecord {
+function restoredRestart(record: PayloadRecord): PayloadRecord {
+  const start = record.restart?.start;
+  if (start?.state !== 'issued') return record;
+  const state = start.uncertain ? ('done' as const) : ('repeat' as const);
+  return { ...record, restart: { ...record.restart, start: { ...start, state } } };
+}
+
+/** What a version wrote that did not know when the last payload ended: it may have been just now. */
+const withLastEnd = (tally: Tally, now: Instant): Tally => ({
+  ...tally,
+  lastEndMono: tally.lastEndMono ?? (tally.ended > 0 ? now.mono : null),
+});
+
+function forRepeat(before: PayloadRecord): PayloadRecord {
+  const record = restoredRestart(before);
   if (record.episode === null) return record;
   const marks = record.episode.marks.map((mark) =>
     mark.state !== 'issued'

@@ -4,25 +4,19 @@
  */
 
 import { clockStepped } from './clock-step.ts';
-import { acknowledge, advance, payloadRow } from './escalation.ts';
+import { payloadRow } from './escalation.ts';
 import { applyReading, CONFIRM_ABSENCE_MS, type KnownNotice, own, pruneGone } from './held.ts';
+import { advanceHooks, hookEnded } from './hooks.ts';
 import { log } from './log.ts';
 import { collectNotices, deadlineNotices, isStale, type NoticeInForce, rememberedIds, staleAfterMs } from './notice.ts';
 import { observe } from './observe.ts';
+import { advancePayloads, applyToPayloads } from './payloads.ts';
 import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
+import { powerOff } from './power.ts';
 import { buildSnapshot } from './snapshot.ts';
-import { markDone, newSource, type PayloadRecord, partsOf, type SourceRecord, type State } from './state.ts';
-import type {
-  Effect,
-  Input,
-  Instant,
-  PayloadSpec,
-  Reading,
-  SourceInfo,
-  StatedNotice,
-  StepResult,
-  StepResultReport,
-} from './types.ts';
+import { newSource, partsOf, type SourceRecord, type State } from './state.ts';
+import type { Effect, Input, Instant, Reading, Snapshot, SourceInfo, StatedNotice, StepResult } from './types.ts';
+import { earliest, type Wake } from './wake.ts';
 
 /** Ids are shown with their source in front; the operator may give them back either way. */
 const OPERATOR_PREFIX = /^operator\//;
@@ -37,9 +31,12 @@ export function step(before: State, input: Input, now: Instant): StepResult<Stat
   const advanced = advancePayloads(state, plan, setting, now, effects);
   state = advanced.state;
   const snapshot = buildSnapshot(state, notices, plan, now);
+  state = tellHooks(state, notices, snapshot, now, effects);
   const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan));
+  const power = powerOff(state, plan, now);
   effects.unshift(...changedParts(before, state));
-  return { state, snapshot, payloads, effects, wakeAt: wakeAt(state, plan, notices, advanced.wake, now) };
+  const wake = wakeAt(state, plan, notices, [advanced.wake, power.wake], now);
+  return { state, snapshot, payloads, effects, powerOff: power.why, wakeAt: wake };
 }
 
 function apply(state: State, input: Input, now: Instant, effects: Effect[]): State {
@@ -67,41 +64,29 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
     case 'ignore':
       if (state.operator.ignored.includes(input.id) || !rememberedIds(state, now).has(input.id)) return state;
       return { ...state, operator: { ...state.operator, ignored: [...state.operator.ignored, input.id] } };
-    case 'payload_registered':
-      return { ...state, payloads: registered(state, input.spec) };
-    case 'payload_updated':
-      return changePayload(state, input.id, (record) => ({ ...record, spec: { ...record.spec, ...input.change } }));
-    case 'payload_gone': {
-      if (own(state.payloads, input.id) === undefined) return state;
-      const { [input.id]: _, ...rest } = state.payloads;
-      effects.push(
-        log('info', 'payload_gone', { payload: input.id, why: input.why }, `payload ${input.id} ${input.why}`),
-      );
-      return { ...state, payloads: rest, tally: { ended: state.tally.ended + 1 } };
+    case 'hook_ended': {
+      const hooks = hookEnded(state.hooks, input.run);
+      return hooks === state.hooks ? state : { ...state, hooks };
     }
-    case 'deliverer_gone':
-      return changePayload(state, input.id, (record) =>
-        record.delivery === 'daemon' ? record : { ...record, delivery: 'daemon' },
-      );
-    case 'steps_done':
-      return stepsDone(state, input.results, now);
     case 'clock_changed':
-      return clockStepped(state, input.bootWallMs);
+      return clockStepped(state, input.bootWallMs, now);
+    default:
+      return applyToPayloads(state, input, now, effects);
   }
 }
 
-/**
- * One process, one payload: registered again, under its old id or another one (after a restart of whoever registers it, or
- * because an answer was lost), it keeps its episode and no step repeats (S3.6).
- */
-function registered(state: State, spec: PayloadSpec): State['payloads'] {
-  const { pid, startTicks } = spec.target.leader;
-  const isSame = ({ spec: { target } }: PayloadRecord) =>
-    target.leader.pid === pid && target.leader.startTicks === startTicks;
-  const before = Object.values(state.payloads).find(isSame);
-  const others = Object.entries(state.payloads).filter(([, record]) => record !== before);
-  const delivery = spec.deliverer === undefined ? 'daemon' : 'exec';
-  return { ...Object.fromEntries(others), [spec.id]: { spec, delivery, episode: before?.episode ?? null } };
+/** The machine's news for the operator's programs, after everything that must not wait for them. */
+function tellHooks(
+  state: State,
+  notices: readonly NoticeInForce[],
+  { phase, overdue, localDeadlineMs: deadlineMs }: Snapshot,
+  now: Instant,
+  effects: Effect[],
+): State {
+  const news = { notices, phase, overdue, deadlineMs, remembered: () => rememberedIds(state, now) };
+  const told = advanceHooks(state.hooks, news, now);
+  effects.push(...told.effects);
+  return told.hooks === state.hooks ? state : { ...state, hooks: told.hooks };
 }
 
 /** New sources begin empty; known ones keep what they hold; what is no longer configured is forgotten, and said. */
@@ -154,26 +139,6 @@ function operatorReading(state: State, id: string, reading: Reading<StatedNotice
   };
 }
 
-function changePayload(state: State, id: string, change: (record: PayloadRecord) => PayloadRecord): State {
-  const before = own(state.payloads, id);
-  if (before === undefined) return state;
-  const after = change(before);
-  return after === before ? state : { ...state, payloads: { ...state.payloads, [id]: after } };
-}
-
-function stepsDone(state: State, results: readonly StepResultReport[], now: Instant): State {
-  const plan = machinePlan(collectNotices(state, now), state.policy, now);
-  // One copy for the whole batch: a copy for each of a thousand payloads would be a million entries.
-  const payloads = { ...state.payloads };
-  for (const report of results) {
-    const record = own(payloads, report.id);
-    if (record === undefined) continue;
-    payloads[report.id] =
-      record.delivery === 'exec' ? acknowledge(record, state.policy, plan, report) : markDone(record, report);
-  }
-  return { ...state, payloads };
-}
-
 /** An override ends with the notice it was for (S1.5), and not while that is only away for a moment (S1.6). */
 function forgetIgnored(state: State, now: Instant): State {
   const { ignored } = state.operator;
@@ -183,67 +148,6 @@ function forgetIgnored(state: State, now: Instant): State {
   return left.length === ignored.length ? state : { ...state, operator: { ...state.operator, ignored: left } };
 }
 
-interface Wake {
-  wall: number | null;
-  mono: number | null;
-}
-
-const earliest = (a: number | null, b: number | null): number | null =>
-  a === null ? b : b === null ? a : Math.min(a, b);
-
-function advancePayloads(
-  state: State,
-  plan: MachinePlan,
-  setting: ReadonlySet<string>,
-  now: Instant,
-  effects: Effect[],
-): { readonly state: State; readonly wake: Wake } {
-  const wake: Wake = { wall: null, mono: null };
-  let payloads: Record<string, PayloadRecord> | null = null;
-  for (const record of Object.values(state.payloads)) {
-    const result = advance(record, state.policy, plan, (id) => setting.has(id), now);
-    const { id, name } = record.spec;
-    for (const signal of result.signals) {
-      effects.push({ type: 'signal', payload: record.spec, step: signal.step, to: signal.to });
-      const fields = { payload: id, signal: signal.step.signal, episode: signal.step.episode, step: signal.step.index };
-      if (signal.repeated)
-        effects.push(
-          log(
-            'warn',
-            'step_uncertain',
-            fields,
-            `${name}: ${signal.step.signal} is sent again, the journal does not know whether it went out`,
-          ),
-        );
-    }
-    for (const skipped of result.skipped)
-      effects.push(
-        log(
-          'info',
-          'step_skipped',
-          { payload: id, signal: skipped.signal },
-          `${name}: ${skipped.signal} came too late to be of use`,
-        ),
-      );
-    if (result.ended)
-      effects.push(
-        log(
-          'info',
-          'episode_ended',
-          { payload: id, by: result.ended.by },
-          `${name}: stopping ended (${result.ended.by})`,
-        ),
-      );
-    if (result.record !== record) {
-      payloads ??= { ...state.payloads };
-      payloads[id] = result.record;
-    }
-    wake.wall = earliest(wake.wall, result.wake.wall);
-    wake.mono = earliest(wake.mono, result.wake.mono);
-  }
-  return { state: payloads === null ? state : { ...state, payloads }, wake };
-}
-
 /** Every part that is another object than before is written down; parts that vanished are deleted. */
 function changedParts(before: State, after: State): Effect[] {
   const effects: Effect[] = [];
@@ -251,7 +155,8 @@ function changedParts(before: State, after: State): Effect[] {
     before.sources === after.sources &&
     before.payloads === after.payloads &&
     before.operator === after.operator &&
-    before.tally === after.tally
+    before.tally === after.tally &&
+    before.hooks === after.hooks
   )
     return effects;
   const old = partsOf(before);
@@ -267,10 +172,14 @@ function wakeAt(
   state: State,
   plan: MachinePlan,
   notices: readonly NoticeInForce[],
-  payloads: Wake,
+  others: readonly Wake[],
   now: Instant,
 ): Wake {
-  const wake: Wake = { wall: earliest(payloads.wall, nextPhaseChangeMs(plan, now.wall)), mono: payloads.mono };
+  const wake: Wake = { wall: nextPhaseChangeMs(plan, now.wall), mono: null };
+  for (const other of others) {
+    wake.wall = earliest(wake.wall, other.wall);
+    wake.mono = earliest(wake.mono, other.mono);
+  }
   for (const notice of notices)
     if (notice.planMs !== null && notice.planMs > now.wall) wake.wall = earliest(wake.wall, notice.planMs);
   for (const record of Object.values(state.sources)) {

@@ -1,6 +1,13 @@
 /** When each step of stopping a payload is due, by its deadline and window (SEMANTICS S3.3–S3.5). What has been done is escalation.ts. */
 import type { MachinePlan } from './phase.ts';
-import type { EscalationStep, Instant, PayloadSpec, Policy, StepReceiver } from './types.ts';
+import {
+  type EscalationStep,
+  hookOf,
+  type Instant,
+  type PayloadSpec,
+  type Policy,
+  type StepReceiver,
+} from './types.ts';
 
 /** S3.5: the share of a short window that belongs to the payload before it is killed. */
 const SHORT_WINDOW_SHARE = 0.8;
@@ -18,10 +25,16 @@ export interface PlannedStep {
   readonly dueMono: number | null;
   readonly at: EscalationStep['at'];
   readonly kill: boolean;
+  /** The program that it runs instead of a signal. */
+  readonly hook: string | null;
 }
 
 const leadOf = (step: EscalationStep, spec: PayloadSpec, policy: Policy): number =>
-  step.at === 'grace' ? (spec.graceMs ?? policy.graceMs) : step.at;
+  step.at === 'grace' ? (spec.graceMs ?? defaultLead(spec, policy)) : step.at;
+
+/** A unit gets the time that it was written to need, where that is more. */
+const defaultLead = ({ target }: PayloadSpec, { graceMs }: Policy): number =>
+  target.kind === 'unit' ? Math.max(graceMs, target.stopTimeoutMs ?? 0) : graceMs;
 
 /** In the order of their times, so that the first is the one with which stopping begins. */
 export function orderedSteps(spec: PayloadSpec, policy: Policy): readonly EscalationStep[] {
@@ -32,20 +45,31 @@ export function orderedSteps(spec: PayloadSpec, policy: Policy): readonly Escala
   );
 }
 
+/**
+ * The payload's own deadline: the earlier of what it was given and of its wall limit, which counts from its registration.
+ * undefined: it has none. A limit that is no number is none.
+ */
+export function ownDeadline({ deadlineMs, limits, registeredMs }: PayloadSpec): number | undefined {
+  const limitMs = Number(limits?.['wall_limit_secs']) * 1000;
+  if (!(limitMs > 0) || !Number.isFinite(limitMs)) return deadlineMs;
+  return Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, registeredMs + limitMs);
+}
+
 /** The deadline that counts for this payload on this machine's clock (S3.3); null = none, or not to be acted on yet (S4.1). */
 export function payloadDeadline(
-  { deadlineMs: own }: PayloadSpec,
+  spec: PayloadSpec,
   { acting }: MachinePlan,
 ): { readonly deadlineMs: number; readonly noticeId: string } | null {
+  const own = ownDeadline(spec);
   if (own !== undefined && (acting === undefined || own < acting.deadlineMs))
     return { deadlineMs: own, noticeId: OWN_DEADLINE };
   return acting ?? null;
 }
 
-/** Which step is the stop signal proper: SIGTERM, else the last before a SIGKILL. From it the window is measured. */
+/** Which step is the stop signal proper: SIGTERM, else the last signal before a SIGKILL. From it the window is measured. */
 export function anchorIndex(steps: readonly EscalationStep[]): number {
   const term = steps.findIndex((step) => step.signal === 'SIGTERM');
-  return term >= 0 ? term : steps.findLastIndex((step) => step.signal !== 'SIGKILL');
+  return term >= 0 ? term : steps.findLastIndex(({ signal }) => signal !== 'SIGKILL' && hookOf(signal) === null);
 }
 
 export function planSteps(
@@ -67,14 +91,19 @@ export function planSteps(
     return {
       index,
       signal: step.signal,
-      to: step.to ?? (kill ? 'all' : spec.target.group ? 'group' : 'leader'),
+      to: step.to ?? (kill ? 'all' : defaultReceiver(spec)),
       dueMs,
       dueMono: anchor === null ? null : anchor.mono + (dueMs - anchor.wall),
       at: step.at,
       kill,
+      hook: hookOf(step.signal),
     };
   });
 }
+
+/** S3.4. What systemd or the kernel holds together is signalled together: a control group has no leader. */
+export const defaultReceiver = ({ target }: PayloadSpec): StepReceiver =>
+  target.kind !== 'process' ? 'all' : target.group ? 'group' : 'leader';
 
 /** S3.5: SIGKILL at max(configured, SIGTERM + 0.8 W); without a window 30 s after the SIGTERM. */
 function killAfter(termMs: number, configuredMs: number, deadlineMs: number): number {

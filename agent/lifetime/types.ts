@@ -257,15 +257,22 @@ export type Input =
   | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' }
   /** What is going to be stopped with a slice, to be started again on cancel; told before anything is stopped. */
   | { readonly type: 'units_stopping'; readonly id: string; readonly units: readonly string[] }
-  /** A unit that the agent had stopped runs again, by whoever's hand. */
+  /** A unit that the agent had stopped runs again, by whoever's hand: another life, with no step taken in it. */
   | { readonly type: 'unit_running'; readonly id: string }
-  /** The units of a cancelled payload were started again, or that failed for good (logged). */
+  /** systemd has taken the jobs that start a cancelled payload's units again, or that failed for good (logged). */
   | { readonly type: 'units_started'; readonly id: string }
-  /** A hook has ended, or could not be run; the run is over either way. */
+  /**
+   * The programs of a machine's event have ended, or could not be run; the run is over either way. Never for a hook step:
+   * its end is nobody's business but the log's, and `steps_done` says that it was begun.
+   */
   | { readonly type: 'hook_ended'; readonly run: string }
   /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
   | { readonly type: 'deliverer_gone'; readonly id: string }
-  /** Delivery reports back, all of one tick at once: by the daemon's own hand or acknowledged by `exec`. */
+  /**
+   * Delivery reports back, all of one tick at once: by the daemon's own hand or acknowledged by `exec`, which never hears of
+   * hook steps and counts its signals without them. A hook step is `delivered` once its program was started, `no_process`
+   * where there is no such file, `refused` where it may not be run.
+   */
   | { readonly type: 'steps_done'; readonly results: readonly StepResultReport[] }
   /** The clock stepped: where boot lies on the corrected clock (S1.8). */
   | { readonly type: 'clock_changed'; readonly bootWallMs: number };
@@ -299,7 +306,10 @@ export type Effect =
   | { readonly type: 'signal'; readonly payload: PayloadSpec; readonly step: StepRef; readonly to: StepReceiver }
   /** Start again what the agent stopped (S3.6); ends with `units_started`. */
   | { readonly type: 'start_units'; readonly payload: string; readonly units: readonly string[] }
-  /** Run hooks; ends with `hook_ended`. Comes after the signals of the same tick and never holds them up. */
+  /**
+   * Run hooks; a machine's event ends with `hook_ended`, a payload's step with `steps_done`. Comes after the signals of the
+   * same tick and never holds them up.
+   */
   | { readonly type: 'hook'; readonly run: HookRun }
   /** Ask this source again soon (1 s after the first absence, S1.6). */
   | { readonly type: 'poll_soon'; readonly source: string; readonly inMs: number }
@@ -325,6 +335,8 @@ export interface HookRun {
   readonly payload?: { readonly id: string; readonly name: string; readonly uid: number; readonly pid: number | null };
   /** Of a step: the file below `hooks.d/steps`. */
   readonly file?: string;
+  /** Of a step: what `steps_done` reports once the program was started, or could not be. */
+  readonly step?: StepRef;
   /** On this machine's clock: what runs must have ended by then. null: none is known. */
   readonly byMs: number | null;
   /** Begun before a crash of the agent, and not known whether it ended. */

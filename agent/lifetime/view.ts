@@ -1,5 +1,6 @@
 /** A payload's own job features: derived from the machine's and never more generous (DESIGN.md, "views"). */
 import { SHUTDOWN_KEYS } from './features.ts';
+import { ownDeadline } from './steps.ts';
 import type { Snapshot, SnapshotPayload } from './types.ts';
 
 /** Keys that a registration may bring; of numeric ones the smaller counts, an identifier is the payload's own. */
@@ -25,10 +26,11 @@ export function viewOf(snapshot: Snapshot, payload: SnapshotPayload): Readonly<R
   // Its wall limit counts from its own start, not from the machine's.
   if (limits['wall_limit_secs'] !== undefined)
     view['jobstart_secs'] = String(Math.floor(payload.spec.registeredMs / 1000));
-  const published = snapshot.machine[SHUTDOWN_KEYS.machine] !== undefined;
-  const own = payload.spec.deadlineMs;
-  if (own !== undefined && (!published || own < (snapshot.deadlineMs ?? Number.POSITIVE_INFINITY))) {
-    view[SHUTDOWN_KEYS.job] = String(Math.floor(own / 1000));
+  const own = ownDeadline(payload.spec);
+  if (own !== undefined) {
+    // Also where the machine's time is not published yet (`[publish] shutdown_keys`): nobody is promised more than there is.
+    const earliest = Math.min(own, snapshot.deadlineMs ?? Number.POSITIVE_INFINITY);
+    view[SHUTDOWN_KEYS.job] = String(Math.floor(earliest / 1000));
   }
   return view;
 }

@@ -2,16 +2,20 @@
  * Signals to processes, each on the right one or on none (SYSTEMS.md, "Signals"; DESIGN.md, promise 3).
  *
  * Identity is checked, then `kill` is called: between the two the process could end and its pid be given to another. That is
- * defensible. Both stand in one synchronous stretch of some microseconds, and the kernel gives pids in ascending order: for
- * a mistake all other pids (32,768 at least) would have to be used up in between. The door that closes even this gap,
- * pidfd_send_signal(2), is not open to Node. Members are signalled one by one, never by kill(-pgid): with CAP_KILL that
- * would also hit members that belong to other users.
+ * defensible. Both stand in one synchronous stretch of some microseconds, in which the process would have to end, be reaped
+ * by its parent, and a new one be started just when the kernel, which gives pids in a circle, has come to this very number.
+ * The door that closes even this gap, pidfd_send_signal(2), is not open to Node. Members are signalled one by one, never by
+ * kill(-pgid): with CAP_KILL that would also hit members that belong to other users.
  */
 import type { Logger } from 'pino';
 import type { Journal } from '../journal.ts';
 import type { Effect, Instant, StepOutcome, StepResultReport } from '../lifetime/types.ts';
-import { allMembers, groupMembers, groupOf, type ProcessTable, readLeader, readProcessTable } from './members.ts';
-import { isKernelThread, isZombie, type ProcessStat, ProcessUnreadableError, readProcess } from './process.ts';
+import { type Aim, aimAt, isOrdinaryPid, NOBODY } from './aim.ts';
+import { createGroupDoor, type GroupDoor, groupPath } from './cgroup-target.ts';
+import { createKin, type Kin } from './kin.ts';
+import { createMarkerReader } from './marker.ts';
+import { createScanner, type ProcessTable, type Scanner } from './members.ts';
+import { isKernelThread, isZombie, ProcessUnreadableError, readProcess } from './process.ts';
 
 /** A payload that forks faster than /proc can be read ten times is caught by its SIGKILL, or not at all. */
 const MAX_ROUNDS = 10;
@@ -28,22 +32,26 @@ export interface DeliverOptions {
   readonly selfPid: number;
   readonly log: Logger;
   now(): Instant;
+  /** What is remembered between deliveries; absent = nothing. */
+  readonly kin?: Kin;
+  readonly scanner?: Scanner;
+  readonly door?: GroupDoor;
 }
 
 /** One effect on its way. */
 interface Attempt {
   readonly effect: SignalEffect;
-  /** The payload's process group; null: nobody but the leader is to be looked for. */
-  readonly pgrp: number | null;
+  readonly aim: Aim;
   /** Start time by pid of whoever was looked at: nobody gets a signal of one step twice. */
   readonly seen: Map<number, number>;
   delivered: number;
+  refused: number;
   refusal: string | null;
   firstAt: Instant | null;
 }
 
 /**
- * Carries out all signals of one tick, in order; never throws. `group` and `all` are repeated until no new member appears,
+ * Carries out all signals of one tick, in order; never throws. Whatever has members is searched until no new one appears,
  * so that a forking payload is caught; one scan of /proc serves the whole batch in each round. Outcomes: `delivered` = at
  * least one process got it; `no_process`; `refused` = identity not readable, another owner, or not ours to kill (logged).
  */
@@ -51,13 +59,23 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
   const { journal, selfPid, log } = options;
   const procRoot = options.procRoot ?? '/proc';
   const kill = options.kill ?? ((pid: number, signal: string) => process.kill(pid, signal));
+  const scanner = options.scanner ?? createScanner(procRoot, () => options.now().mono);
+  let table: ProcessTable | ProcessUnreadableError | null = null;
+  const context = {
+    procRoot,
+    selfPid,
+    log,
+    kin: options.kin ?? createKin(),
+    door: options.door ?? createGroupDoor(procRoot),
+    markers: createMarkerReader(markersOf(signals), procRoot, selfPid),
+    table: takeTable,
+  };
   const reports: StepResultReport[] = [];
   const open: { readonly attempt: Attempt; readonly index: number }[] = [];
-  let table: ProcessTable | 'unreadable' | null = null;
 
   for (const effect of signals) {
     const attempt = begin(effect);
-    if (attempt.pgrp !== null) open.push({ attempt, index: reports.length });
+    if (attempt.aim.find !== null) open.push({ attempt, index: reports.length });
     const report = reportOf(attempt);
     journal.done(report);
     reports.push(report);
@@ -68,26 +86,21 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
     table = null;
     if (repeat() === 0) break;
   }
+  for (const { attempt } of open) if (attempt.delivered > 0 && attempt.refused > 0) logLeftOut(attempt);
   return reports;
 
   function begin(effect: SignalEffect): Attempt {
-    const { leader: ref } = effect.payload.target;
-    if (!isOrdinaryPid(ref.pid)) return { ...started(effect, null), refusal: 'not_a_payload' };
-    if (effect.to === 'leader') {
-      const attempt = started(effect, null);
-      strike(attempt, ref.pid, ref.startTicks);
-      return attempt;
+    const aim = aimAt(effect.payload, effect.to, context);
+    if ('refusal' in aim) return { ...started(effect, NOBODY), refusal: aim.refusal };
+    if (effect.step.signal === 'SIGKILL' && aim.killAtOnce !== null) {
+      const killed = atOnce(aim.killAtOnce);
+      if (killed !== null) return { ...started(effect, NOBODY), delivered: killed, firstAt: options.now() };
     }
-    const leader = readLeader(effect.payload, procRoot);
-    if (leader.is === 'unreadable') return { ...started(effect, null), refusal: 'unreadable' };
-    // A number that was given away again names no group of the payload any more (see groupOf).
-    if (leader.is === 'reused') return started(effect, null);
-    const attempt = started(effect, groupOf(effect.payload, leader));
-    // The leader of a group need not wait for the scan. With `all`, its end would orphan the descendants before they are seen.
-    if (effect.to === 'group' && leader.is === 'there') strike(attempt, ref.pid, ref.startTicks);
+    const attempt = started(effect, aim);
+    if (aim.first !== null) strike(attempt, aim.first.pid, aim.first.startTicks);
     strikeMembers(attempt);
-    // Where /proc cannot be listed, the leader at least gets its signal.
-    if (leader.is === 'there' && !attempt.seen.has(ref.pid)) strike(attempt, ref.pid, ref.startTicks);
+    if (aim.last !== null && !attempt.seen.has(aim.last.pid)) strike(attempt, aim.last.pid, aim.last.startTicks);
+    if (effect.step.signal === 'SIGTERM' && aim.wake !== null) wake(attempt, aim.wake);
     return attempt;
   }
 
@@ -108,58 +121,75 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
   /** Signals all members not looked at before; how many those were. */
   function strikeMembers(attempt: Attempt): number {
     let fresh = 0;
-    for (const { pid, startTicks } of membersOf(attempt)) {
-      if (attempt.seen.get(pid) === startTicks) continue;
-      strike(attempt, pid, startTicks);
-      fresh += 1;
+    try {
+      for (const { pid, startTicks } of attempt.aim.find?.() ?? []) {
+        if (attempt.seen.get(pid) === startTicks) continue;
+        strike(attempt, pid, startTicks);
+        fresh += 1;
+      }
+    } catch (error) {
+      attempt.refusal = refusalOf(error);
     }
     return fresh;
   }
 
-  function membersOf(attempt: Attempt): readonly ProcessStat[] {
-    const { payload, to } = attempt.effect;
-    table ??= takeTable();
-    if (table === 'unreadable') {
-      attempt.refusal = 'unreadable';
-      return [];
+  /** Throws, once for a round, what is told once. */
+  function takeTable(): ProcessTable {
+    if (table === null) {
+      try {
+        table = scanner.full();
+      } catch (error) {
+        log.error({ event: 'signal_scan_failed', err: error }, 'the members of process groups cannot be found');
+        table = new ProcessUnreadableError(0, error);
+      }
     }
-    const pgrp = attempt.pgrp ?? 0;
-    return to === 'all' ? allMembers(payload, pgrp, table, attempt.seen) : groupMembers(payload, pgrp, table);
-  }
-
-  function takeTable(): ProcessTable | 'unreadable' {
-    try {
-      return readProcessTable(procRoot);
-    } catch (error) {
-      log.error({ event: 'signal_scan_failed', err: error }, 'the members of process groups cannot be found');
-      return 'unreadable';
-    }
+    if (table instanceof ProcessUnreadableError) throw table;
+    return table;
   }
 
   /** Identity and kill, nothing in between. */
   function strike(attempt: Attempt, pid: number, startTicks: number): void {
+    const { aim, effect } = attempt;
     attempt.seen.set(pid, startTicks);
-    if (!isOrdinaryPid(pid)) return;
+    if (!isOrdinaryPid(pid, selfPid)) return;
     try {
+      // Before the start time: were the pid given away after this, that would be another.
+      if (!aim.belongs(pid)) return;
       const info = readProcess(pid, procRoot);
       if (info === null || info.startTicks !== startTicks || isZombie(info)) return;
-      if (isKernelThread(info)) attempt.refusal = 'kernel_thread';
-      else if (info.uids.some((uid) => uid !== attempt.effect.payload.uid)) attempt.refusal = 'other_owner';
+      if (isKernelThread(info)) refuse(attempt, 'kernel_thread');
+      else if (!aim.anyOwner && info.uids.some((uid) => uid !== effect.payload.uid)) refuse(attempt, 'other_owner');
       else {
-        kill(pid, attempt.effect.step.signal);
+        kill(pid, effect.step.signal);
         attempt.delivered += 1;
         // Stopped (SIGSTOP, Ctrl-Z), it would hear the SIGTERM only when somebody lets it go on; systemd does the same.
-        if (info.state === 'T' && attempt.effect.step.signal === 'SIGTERM') kill(pid, 'SIGCONT');
+        if (info.state === 'T' && effect.step.signal === 'SIGTERM') kill(pid, 'SIGCONT');
         attempt.firstAt ??= options.now();
       }
     } catch (error) {
       const code = refusalOf(error);
-      if (code !== null) attempt.refusal = code;
+      if (code !== null) refuse(attempt, code);
     }
   }
 
-  function isOrdinaryPid(pid: number): boolean {
-    return Number.isSafeInteger(pid) && pid > 1 && pid !== selfPid;
+  /** null: one by one, then. */
+  function atOnce(killAtOnce: () => number | null): number | null {
+    try {
+      return killAtOnce();
+    } catch {
+      return null;
+    }
+  }
+
+  function wake(attempt: Attempt, thaw: NonNullable<Aim['wake']>): void {
+    const { payload } = attempt.effect;
+    try {
+      if (thaw() !== 'refused') return;
+    } catch {
+      // Who cannot be read was told of already.
+      return;
+    }
+    log.warn({ event: 'cgroup_frozen', payload: payload.id }, 'a control group is frozen and not ours to thaw');
   }
 
   function reportOf(attempt: Attempt): StepResultReport {
@@ -167,18 +197,44 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
     return { id: payload.id, step, outcome: outcomeOf(attempt), at: attempt.firstAt ?? options.now() };
   }
 
-  function logRefusal(attempt: Attempt): void {
-    const { payload, step, to } = attempt.effect;
-    const { pid } = payload.target.leader;
+  function logRefusal({ effect, refusal }: Attempt): void {
     log.warn(
-      { event: 'signal_refused', payload: payload.id, pid, to, signal: step.signal, reason: attempt.refusal },
+      { event: 'signal_refused', ...labels(effect), reason: refusal },
       'a signal is held back: the process cannot be shown to be the payload',
+    );
+  }
+
+  function logLeftOut({ effect, refused, refusal }: Attempt): void {
+    log.warn(
+      { event: 'signal_left_out', ...labels(effect), processes: refused, reason: refusal },
+      'a signal is held back from some of the processes',
     );
   }
 }
 
-function started(effect: SignalEffect, pgrp: number | null): Attempt {
-  return { effect, pgrp, seen: new Map(), delivered: 0, refusal: null, firstAt: null };
+function labels({ payload, step, to }: SignalEffect): Readonly<Record<string, unknown>> {
+  const { target } = payload;
+  const who = target.kind === 'process' ? { pid: target.leader.pid } : { cgroup: groupPath(target) };
+  return { payload: payload.id, ...who, to, signal: step.signal };
+}
+
+/** Only for whom a step to all is under way: reading every environment is the dearest of all searches. */
+function markersOf(signals: readonly SignalEffect[]): ReadonlySet<string> {
+  const markers = new Set<string>();
+  for (const { payload, to } of signals) {
+    if (to === 'all' && payload.target.kind === 'process' && payload.target.marker !== undefined)
+      markers.add(payload.target.marker);
+  }
+  return markers;
+}
+
+function started(effect: SignalEffect, aim: Aim): Attempt {
+  return { effect, aim, seen: new Map(), delivered: 0, refused: 0, refusal: null, firstAt: null };
+}
+
+function refuse(attempt: Attempt, why: string): void {
+  attempt.refused += 1;
+  attempt.refusal = why;
 }
 
 function outcomeOf(attempt: Attempt): StepOutcome {

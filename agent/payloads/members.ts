@@ -1,24 +1,80 @@
-/** Which processes belong to a payload besides its leader. */
-import type { PayloadSpec } from '../lifetime/types.ts';
-import { type ProcessStat, ProcessUnreadableError, readProcess, scanProcesses } from './process.ts';
+/** Which processes there are, by the numbers that tie them together, and the leader and group of a payload among them. */
+import type { PayloadSpec, ProcessTarget } from '../lifetime/types.ts';
+import { mayBeReused, nobodyNew, type PidCursor, readPidCursor } from './pid-cursor.ts';
+import { listProcesses, type ProcessStat, ProcessUnreadableError, readProcess, readProcessStat } from './process.ts';
+
+/** A payload that is a process, alone or with its group. */
+export type ProcessSpec = PayloadSpec & { readonly target: ProcessTarget };
+
+export function isProcessSpec(spec: PayloadSpec): spec is ProcessSpec {
+  return spec.target.kind === 'process';
+}
 
 /** One scan of /proc, found by each number that ties processes together: 1,000 payloads ask it in one tick. */
 export interface ProcessTable {
-  readonly byPid: ReadonlyMap<number, readonly ProcessStat[]>;
-  readonly byParent: ReadonlyMap<number, readonly ProcessStat[]>;
-  readonly byGroup: ReadonlyMap<number, readonly ProcessStat[]>;
-  readonly bySession: ReadonlyMap<number, readonly ProcessStat[]>;
+  readonly byPid: ReadonlyMap<number, ProcessStat>;
+  readonly byParent: Index;
+  readonly byGroup: Index;
+  readonly bySession: Index;
+  /** How far the kernel had come with pids when the scan began and when it had ended. */
+  readonly begun: PidCursor | null;
+  readonly ended: PidCursor | null;
+}
+export type Index = ReadonlyMap<number, ReadonlySet<ProcessStat>>;
+
+export interface Scanner {
+  /** Every process read anew. Throws ProcessUnreadableError when /proc itself cannot be read. */
+  full(): ProcessTable;
+  /**
+   * Reads only processes that are new since the last scan, and those whose pid may be another's by now: some ten times
+   * cheaper. Group, session and parent of the others are those of their first sight; ended ones may still be in it.
+   * Throws as `full`.
+   */
+  recent(): ProcessTable;
 }
 
-/** Throws ProcessUnreadableError when /proc itself cannot be read. */
-export function readProcessTable(procRoot: string): ProcessTable {
-  const scan = scanProcesses(procRoot);
-  return {
-    byPid: indexBy(scan, (stat) => stat.pid),
-    byParent: indexBy(scan, (stat) => stat.ppid),
-    byGroup: indexBy(scan, (stat) => stat.pgrp),
-    bySession: indexBy(scan, (stat) => stat.session),
-  };
+/** `mono`: the monotonic clock in ms. The table that a scan gave is the next scan's to change. */
+export function createScanner(procRoot: string, mono: () => number): Scanner {
+  let table: MutableTable | null = null;
+  return { full, recent };
+
+  function full(): ProcessTable {
+    // Should the listing fail, nothing half-read is left behind.
+    table = null;
+    const next = emptyTable(readPidCursor(procRoot, mono()));
+    for (const pid of listProcesses(procRoot)) take(next, pid);
+    next.ended = readPidCursor(procRoot, mono());
+    table = next;
+    return next;
+  }
+
+  function recent(): ProcessTable {
+    if (table === null) return full();
+    const known = table;
+    const begun = readPidCursor(procRoot, mono());
+    const since = known.begun;
+    if (!nobodyNew(since, begun)) {
+      const listed = new Set(listProcesses(procRoot));
+      const until = readPidCursor(procRoot, mono());
+      for (const row of known.byPid.values()) {
+        if (!listed.has(row.pid) || mayBeReused(row.pid, since, until)) remove(known, row);
+      }
+      for (const pid of listed) if (!known.byPid.has(pid)) take(known, pid);
+    }
+    known.begun = begun;
+    known.ended = readPidCursor(procRoot, mono());
+    return known;
+  }
+
+  /** One that cannot be read is left out: those of others may be hidden from us rightly. */
+  function take(into: MutableTable, pid: number): void {
+    try {
+      const stat = readProcessStat(pid, procRoot);
+      if (stat !== null) add(into, stat);
+    } catch (error) {
+      if (!(error instanceof ProcessUnreadableError)) throw error;
+    }
+  }
 }
 
 /** The leader as it stands now. `reused`: its pid belongs to another process. */
@@ -27,7 +83,7 @@ export type LeaderState =
   | { readonly is: 'gone' | 'reused' | 'unreadable' };
 
 /** Reads the leader; never throws. */
-export function readLeader(spec: PayloadSpec, procRoot: string): LeaderState {
+export function readLeader(spec: ProcessSpec, procRoot: string): LeaderState {
   const { pid, startTicks } = spec.target.leader;
   try {
     const stat = readProcess(pid, procRoot);
@@ -43,54 +99,55 @@ export function readLeader(spec: PayloadSpec, procRoot: string): LeaderState {
  * The process group of the payload. Once the leader is gone, its pid is the only name that the group can still have; the
  * kernel gives no pid away that still names a group or session, so while members live, no stranger can bear that number.
  */
-export function groupOf(spec: PayloadSpec, leader: LeaderState): number {
+export function groupOf(spec: ProcessSpec, leader: LeaderState): number {
   return leader.is === 'there' ? leader.stat.pgrp : spec.target.leader.pid;
 }
 
 /** Members that started before the leader (the shell that started it, say) are not the payload's. */
-export function groupMembers(spec: PayloadSpec, pgrp: number, table: ProcessTable): readonly ProcessStat[] {
+export function groupMembers(spec: ProcessSpec, pgrp: number, table: ProcessTable): readonly ProcessStat[] {
   if (pgrp <= 1) return [];
-  return (table.byGroup.get(pgrp) ?? []).filter((stat) => stat.startTicks >= spec.target.leader.startTicks);
+  return [...(table.byGroup.get(pgrp) ?? [])].filter((stat) => stat.startTicks >= spec.target.leader.startTicks);
 }
 
-/**
- * All that the leader has started, as far as /proc still shows it: descendants, and whoever is in a group or session that
- * one of them leads (a daemon's child whose parent has ended). The leader's own group and session count only where it leads
- * them or was registered with its group: the session of a pid registered from a login shell is the user's whole login.
- * `known` are the members found earlier, perhaps ended since: start time by pid.
- */
-export function allMembers(
-  spec: PayloadSpec,
-  pgrp: number,
-  table: ProcessTable,
-  known: ReadonlyMap<number, number>,
-): readonly ProcessStat[] {
-  const { leader, group } = spec.target;
-  const found = new Map<number, ProcessStat>();
-  const seeds = new Map([...known, [leader.pid, leader.startTicks]]);
-  const queue = [...seeds.keys()];
-  const add = (stat: ProcessStat): void => {
-    if (found.has(stat.pid) || stat.startTicks < leader.startTicks) return;
-    found.set(stat.pid, stat);
-    if (!seeds.has(stat.pid)) queue.push(stat.pid);
-  };
-  for (const [pid, startTicks] of seeds) {
-    for (const stat of table.byPid.get(pid) ?? []) if (stat.startTicks === startTicks) add(stat);
+interface MutableTable extends ProcessTable {
+  readonly byPid: Map<number, ProcessStat>;
+  readonly byParent: MutableIndex;
+  readonly byGroup: MutableIndex;
+  readonly bySession: MutableIndex;
+  begun: PidCursor | null;
+  ended: PidCursor | null;
+}
+type MutableIndex = Map<number, Set<ProcessStat>>;
+
+const emptyTable = (begun: PidCursor | null): MutableTable => ({
+  byPid: new Map(),
+  byParent: new Map(),
+  byGroup: new Map(),
+  bySession: new Map(),
+  begun,
+  ended: null,
+});
+
+const placesOf = (table: MutableTable, stat: ProcessStat): readonly (readonly [MutableIndex, number])[] => [
+  [table.byParent, stat.ppid],
+  [table.byGroup, stat.pgrp],
+  [table.bySession, stat.session],
+];
+
+function add(table: MutableTable, stat: ProcessStat): void {
+  table.byPid.set(stat.pid, stat);
+  for (const [index, number] of placesOf(table, stat)) {
+    const row = index.get(number);
+    if (row === undefined) index.set(number, new Set([stat]));
+    else row.add(stat);
   }
-  if (group) groupMembers(spec, pgrp, table).forEach(add);
-  for (let at = 0; at < queue.length; at += 1) {
-    const pid = queue[at] ?? 0;
-    for (const index of [table.byParent, table.byGroup, table.bySession]) (index.get(pid) ?? []).forEach(add);
-  }
-  return [...found.values()];
 }
 
-function indexBy(scan: readonly ProcessStat[], number: (stat: ProcessStat) => number): Map<number, ProcessStat[]> {
-  const index = new Map<number, ProcessStat[]>();
-  for (const stat of scan) {
-    const row = index.get(number(stat));
-    if (row === undefined) index.set(number(stat), [stat]);
-    else row.push(stat);
+function remove(table: MutableTable, stat: ProcessStat): void {
+  table.byPid.delete(stat.pid);
+  for (const [index, number] of placesOf(table, stat)) {
+    const row = index.get(number);
+    row?.delete(stat);
+    if (row?.size === 0) index.delete(number);
   }
-  return index;
 }

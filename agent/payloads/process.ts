@@ -1,8 +1,11 @@
 /** What /proc says of a process, read synchronously: an identity that is read with await in between is no identity. */
 import fs from 'node:fs';
 
-/** One read must hold the whole of `stat` (below 600 bytes) and of `status` as far as `Uid:` (below 400). */
-const READ_BYTES = 4096;
+/**
+ * One read must hold the whole of `stat` (below 600 bytes), of `status` as far as `Uid:` (below 400), and of `cgroup`: in
+ * hybrid mode a dozen lines, and nested containers have paths of some hundred bytes.
+ */
+const READ_BYTES = 16 * 1024;
 
 /** PF_KTHREAD of linux/sched.h. */
 const KERNEL_THREAD_FLAG = 0x0020_0000;
@@ -21,6 +24,7 @@ export interface ProcessStat {
   /** `R S D Z T t X I`. */
   readonly state: string;
   readonly flags: number;
+  readonly threads: number;
   readonly comm: string;
 }
 
@@ -73,6 +77,7 @@ export function readProcessStat(pid: number, procRoot = '/proc'): ProcessStat | 
     session: Number(fields[3]),
     state: fields[0] ?? '',
     flags: Number(fields[6]),
+    threads: Number(fields[17]),
     comm: bytes.toString('utf8', open + 1, close),
   };
 }
@@ -102,16 +107,31 @@ export function scanProcesses(procRoot = '/proc'): readonly ProcessStat[] {
   return found;
 }
 
-/** A zombie has ended: nothing of it can react to a signal. */
+/**
+ * The control group of a process as the kernel names it below the root of cgroup v2; null when the process is gone or there
+ * is no v2. Throws ProcessUnreadableError.
+ */
+export function readCgroup(pid: number, procRoot = '/proc'): string | null {
+  const length = readInto(pid, procRoot, 'cgroup');
+  if (length === null) return null;
+  if (length === READ_BYTES) throw new ProcessUnreadableError(pid, 'more control groups than fit');
+  // cgroups(7): hierarchy 0 is v2. The kernel allows no newline in a name, so that no path can look like another line.
+  return /^0::(.+)$/m.exec(buffer.toString('utf8', 0, length))?.[1] ?? null;
+}
+
+/**
+ * A zombie has ended: nothing of it can react to a signal. One whose first thread alone has ended is shown as a zombie too,
+ * and lives on in its other threads.
+ */
 export function isZombie(stat: ProcessStat): boolean {
-  return stat.state === 'Z' || stat.state === 'X';
+  return (stat.state === 'Z' && !(stat.threads > 1)) || stat.state === 'X';
 }
 
 export function isKernelThread(stat: ProcessStat): boolean {
   return (stat.flags & KERNEL_THREAD_FLAG) !== 0;
 }
 
-function readInto(pid: number, procRoot: string, name: 'stat' | 'status'): number | null {
+function readInto(pid: number, procRoot: string, name: 'stat' | 'status' | 'cgroup'): number | null {
   let fd: number | null = null;
   try {
     fd = fs.openSync(`${procRoot}/${pid}/${name}`, 'r');

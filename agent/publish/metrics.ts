@@ -66,6 +66,11 @@ const METRICS: Readonly<Record<string, MetricDefinition>> = {
     labels: [],
     help: 'Steps repeated after a crash because it could not be known whether they went out.',
   },
+  mjf_webhooks_total: {
+    type: 'counter',
+    labels: ['event', 'outcome'],
+    help: 'Events told to web hooks, by outcome; `retried` counts the failed attempts between.',
+  },
   mjf_publish_errors_total: { type: 'counter', labels: [], help: 'Published files that could not be written.' },
   mjf_publish_duration_seconds: { type: 'summary', labels: [], help: 'Time taken to write the published files.' },
   mjf_journal_errors_total: { type: 'counter', labels: [], help: 'Journal records that could not be written.' },

@@ -29,6 +29,7 @@ const STAND_INS: Readonly<Record<string, () => Promise<{ readonly standIn: Stand
   tencent: () => import('./tencent.ts'),
   vmware: () => import('./vmware.ts'),
   logind: () => import('./logind.ts'),
+  webhook: () => import('./webhook.ts'),
 };
 const HOSTS: Readonly<Record<string, (args: string[]) => Promise<void>>> = {
   mjf: runMjf,

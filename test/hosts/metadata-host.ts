@@ -3,7 +3,9 @@
  * answer back (hanging GET), and has bad moods on request. A platform's own file says only how it answers.
  */
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { type Fault, misbehave } from './mjf-faults.ts';
 
 export type { Fault } from './mjf-faults.ts';
@@ -15,6 +17,8 @@ export interface AskedRequest {
   readonly query: URLSearchParams;
   readonly headers: http.IncomingHttpHeaders;
   readonly body: string;
+  /** A client certificate that `tls.ca` has signed came with the connection. */
+  readonly certified: boolean;
   /** Fulfilled when the asker has gone away or was answered. */
   readonly closed: Promise<void>;
 }
@@ -45,6 +49,8 @@ export interface MetadataHost {
 export interface MetadataHostOptions {
   readonly port?: number;
   readonly address?: string;
+  /** PEM texts; with `ca`, a client certificate is asked for, and who has none is still heard. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
 }
 
 const MAX_REMEMBERED = 10_000;
@@ -97,6 +103,7 @@ export async function startMetadataHost(
       query: url.searchParams,
       headers: incoming.headers,
       body: Buffer.concat(chunks).toString(),
+      certified: (incoming.socket as Partial<TLSSocket>).authorized === true,
       closed: new Promise((done) => response.once('close', done)),
     };
     remember(request);
@@ -112,9 +119,14 @@ export async function startMetadataHost(
     else misbehave(fault, response, () => void properly());
   }
 
-  const server = http.createServer((incoming, response) => {
+  const listener = (incoming: http.IncomingMessage, response: http.ServerResponse): void => {
     handle(incoming, response).catch(() => response.destroy());
-  });
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined
+      ? http.createServer(listener)
+      : https.createServer({ ...tls, requestCert: tls.ca !== undefined, rejectUnauthorized: false }, listener);
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -130,7 +142,7 @@ export async function startMetadataHost(
   const shown = address.includes(':') ? `[${address}]` : address;
 
   return {
-    url: `http://${shown}:${port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${shown}:${port}`,
     port,
     requests,
     fault: (path, fault, times = Number.POSITIVE_INFINITY) =>

@@ -15,6 +15,7 @@ import { step } from '../../agent/lifetime/step.ts';
 import type {
   Effect,
   FeatureReading,
+  HookRun,
   Input,
   Instant,
   NoticeKind,
@@ -39,6 +40,19 @@ export const HOUR = 3_600_000;
 export const START = 1_766_440_000_000;
 const UPTIME_MS = 2 * HOUR;
 export const BOOT = START - UPTIME_MS;
+/** Programs run for the machine's news, or for a step. */
+export interface Ran {
+  readonly run: HookRun;
+  readonly at: Instant;
+  readonly tick: number;
+}
+/** Units started again. */
+export interface Started {
+  readonly id: string;
+  readonly units: readonly string[];
+  readonly at: Instant;
+}
+
 /** More wake-ups than this without time passing is a loop that would burn a processor. */
 const MOST_TICKS_AT_ONCE = 50;
 
@@ -93,6 +107,15 @@ export function payload(id: string, more: Partial<PayloadSpec> = {}): PayloadSpe
   return { id, name: id, uid: 1000, target: { kind: 'process', leader, group: true }, registeredMs: START, ...more };
 }
 
+/** A payload that is a unit of systemd. */
+export function unit(id: string, more: Partial<PayloadSpec> = {}, stopTimeoutMs?: number): PayloadSpec {
+  const target = { kind: 'unit', unit: `${id}.service`, cgroup: `/system.slice/${id}.service` } as const;
+  return payload(id, { uid: 0, target: { ...target, ...(stopTimeoutMs !== undefined && { stopTimeoutMs }) }, ...more });
+}
+export function cgroup(id: string, more: Partial<PayloadSpec> = {}, inode = 7): PayloadSpec {
+  return payload(id, { target: { kind: 'cgroup', path: `/${id}`, inode }, ...more });
+}
+
 export interface HistoryOptions {
   readonly policy?: Partial<Policy>;
   readonly sources?: readonly SourceInfo[];
@@ -125,16 +148,21 @@ export function history(options: HistoryOptions = {}) {
   let last: StepResult<State> | undefined;
   let tick = 0;
   let delivering = true;
+  let hooksEnd = true;
+  let startsEnd = true;
   /** A crash right after the intent: nothing of this tick's signals goes out or is reported. */
   let crashing = false;
   let spinning = 0;
   let done: StepResultReport[] = [];
   const journal = new Map<string, string>();
   const sent: Sent[] = [];
+  const ran: Ran[] = [];
+  const started: Started[] = [];
   const logs: Extract<Effect, { type: 'log' }>[] = [];
   const pollsWanted: { source: string; atMono: number }[] = [];
 
-  function one(input: Input): Extract<Effect, { type: 'signal' }>[] {
+  /** One step of the heart; what the world answers to its effects. */
+  function one(input: Input): readonly Input[] {
     tick += 1;
     deepFreeze(state);
     deepFreeze(input);
@@ -142,35 +170,57 @@ export function history(options: HistoryOptions = {}) {
     const result = step(state, input, now);
     state = result.state;
     last = result;
-    const signals: Extract<Effect, { type: 'signal' }>[] = [];
+    const taken: { id: string; step: StepRef }[] = [];
+    const answers: Input[] = [];
+    let deeds = 0;
     for (const effect of result.effects) {
-      if (effect.type === 'persist') {
-        // The intent is written before the deed (SYSTEMS.md, "Signals").
-        assert.equal(signals.length, 0, 'a signal goes out before it is written down');
-        if (effect.value === null) journal.delete(effect.key);
-        else journal.set(effect.key, JSON.stringify(effect.value));
-      } else if (effect.type === 'signal') {
-        signals.push(effect);
-        const { payload: spec, step: ref, to } = effect;
-        sent.push({ id: spec.id, signal: ref.signal, to, step: ref, at: now, tick });
-      } else if (effect.type === 'log') logs.push(effect);
-      else pollsWanted.push({ source: effect.source, atMono: now.mono + effect.inMs });
+      switch (effect.type) {
+        case 'persist':
+          // The intent is written before the deed (SYSTEMS.md, "Signals").
+          assert.equal(deeds, 0, 'a deed is done before it is written down');
+          if (effect.value === null) journal.delete(effect.key);
+          else journal.set(effect.key, JSON.stringify(effect.value));
+          break;
+        case 'signal': {
+          deeds += 1;
+          assert.equal(ran.at(-1)?.tick === tick, false, 'a hook holds up a signal of its tick');
+          const { payload: spec, step: ref, to } = effect;
+          sent.push({ id: spec.id, signal: ref.signal, to, step: ref, at: now, tick });
+          taken.push({ id: spec.id, step: ref });
+          break;
+        }
+        case 'hook': {
+          deeds += 1;
+          const { run } = effect;
+          ran.push({ run, at: now, tick });
+          if (run.payload && run.step) {
+            sent.push({ id: run.payload.id, signal: run.step.signal, to: 'hook', step: run.step, at: now, tick });
+            taken.push({ id: run.payload.id, step: run.step });
+          } else if (hooksEnd) answers.push({ type: 'hook_ended', run: run.id });
+          break;
+        }
+        case 'start_units':
+          deeds += 1;
+          started.push({ id: effect.payload, units: effect.units, at: now });
+          if (startsEnd) answers.push({ type: 'units_started', id: effect.payload });
+          break;
+        case 'log':
+          logs.push(effect);
+          break;
+        case 'poll_soon':
+          pollsWanted.push({ source: effect.source, atMono: now.mono + effect.inMs });
+      }
     }
     options.onStep?.({ before, input, now, result });
-    return signals;
+    const results = taken.map((each): StepResultReport => ({ ...each, outcome: 'delivered', at: now }));
+    return results.length > 0 ? [{ type: 'steps_done', results }, ...answers] : answers;
   }
 
   function send(input: Input): void {
-    let signals = one(input);
-    while (signals.length > 0 && delivering && !crashing) {
-      const results: StepResultReport[] = signals.map(({ payload: { id }, step: ref }) => ({
-        id,
-        step: ref,
-        outcome: 'delivered',
-        at: now,
-      }));
-      done.push(...results);
-      signals = one({ type: 'steps_done', results });
+    const answers = [...one(input)];
+    for (let next = answers.shift(); next !== undefined && delivering && !crashing; next = answers.shift()) {
+      if (next.type === 'steps_done') done.push(...next.results);
+      answers.push(...one(next));
     }
   }
 
@@ -292,6 +342,23 @@ export function history(options: HistoryOptions = {}) {
     deliverAgain(): void {
       delivering = true;
     },
+    /** Programs run on, and jobs are not taken, until it is said. */
+    holdHooks(): void {
+      hooksEnd = false;
+    },
+    holdStarts(): void {
+      startsEnd = false;
+    },
+    gone: (id: string, why: 'exited' | 'deregistered' = 'exited') => send({ type: 'payload_gone', id, why }),
+    ran,
+    started,
+    /** `notice draining stopping`: what the operator's programs were told, in order. */
+    told: () =>
+      ran
+        .filter(({ run }) => run.event !== 'step')
+        .map(({ run }) => run.event + (run.repeated ? '!' : ''))
+        .join(' '),
+    powerOff: () => last?.powerOff,
     now: () => now,
     boot: () => bootWallMs,
     state: () => state,

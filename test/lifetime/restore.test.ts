@@ -85,7 +85,7 @@ describe('the same boot', () => {
     shutdown(h, DEADLINE);
     h.restart({ sources: [EC2] });
     assert.equal(h.snapshot().deadlineMs, null);
-    assert.deepEqual([...h.journal.keys()].sort(), ['operator', 'source/ec2', 'tally']);
+    assert.deepEqual([...h.journal.keys()].sort(), ['hooks', 'operator', 'source/ec2', 'tally']);
   });
   test('the journal is complete after every step, from the persist effects alone', () => {
     const h = history();
@@ -129,7 +129,8 @@ describe('another boot', () => {
     assert.deepEqual(h.snapshot().payloads, { running: 0, stopping: 0, stopped: 0 });
   });
   test('S4.1 what outlives a boot is the host’s and the operator’s word', () => {
-    assert.deepEqual(['operator', 'source/ec2', 'payload/p', 'tally'].map(outlivesBoot), [true, true, false, false]);
+    const keys = ['operator', 'source/ec2', 'payload/p', 'tally', 'hooks'];
+    assert.deepEqual(keys.map(outlivesBoot), [true, true, false, false, false]);
   });
   test('S4.1 a restored notice may drain, but sends no signal before its source’s first good answer', () => {
     const h = rebooted();

@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { type Logger, pino } from 'pino';
 import type { PayloadSpec, StepReceiver, StepResultReport } from '../../agent/lifetime/types.ts';
 import { type DeliverOptions, deliver, type SignalEffect } from '../../agent/payloads/delivery.ts';
+import { fakeProc } from '../support/fake-proc.ts';
 import { isAlive, SCRIPTS, specOf, startPayload, startTicksOf, untilDead } from '../support/processes.ts';
 
 const isRoot = process.getuid?.() === 0;
 const needsRoot = { skip: isRoot ? false : 'not root: no process of another user can be started' };
-const uid = process.getuid?.() ?? 0;
 
 function effect(payload: PayloadSpec, to: StepReceiver, signal = 'SIGTERM'): SignalEffect {
   return { type: 'signal', payload, to, step: { episode: 1, index: 0, signal } };
@@ -38,28 +37,6 @@ function noting() {
     process.kill(pid, signal);
   };
   return { killed, kill };
-}
-
-/** A /proc of our own making, so that misfortune comes when the test wants it. */
-function fakeProc(t: { after(fn: () => void): void }) {
-  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-proc-'));
-  t.after(() => fs.rmSync(root, { recursive: true, force: true }));
-  const remove = (pid: number) => fs.rmSync(path.join(root, String(pid)), { recursive: true, force: true });
-  const add = (
-    pid: number,
-    of: Partial<Record<'ppid' | 'pgrp' | 'session' | 'start' | 'uid' | 'flags', number>> = {},
-  ) => {
-    const { ppid = 1, pgrp = pid, session = pgrp, start = 100, flags = 0 } = of;
-    fs.mkdirSync(path.join(root, String(pid)), { recursive: true });
-    const middle = `0 -1 ${flags} 0 0 0 0 0 0 0 0 20 0 1 0 ${start} 0 0`;
-    fs.writeFileSync(path.join(root, `${pid}/stat`), `${pid} (x) S ${ppid} ${pgrp} ${session} ${middle}\n`);
-    const owner = of.uid ?? uid;
-    fs.writeFileSync(
-      path.join(root, `${pid}/status`),
-      `Name:\tx\nUid:\t${owner}\t${owner}\t${owner}\t${owner}\nGid:\t0\n`,
-    );
-  };
-  return { root, add, remove };
 }
 
 test('to the leader: it alone, exactly once, and the journal hears of it', async (t) => {

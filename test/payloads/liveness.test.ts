@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { findGone } from '../../agent/payloads/liveness.ts';
 import { isAlive, SCRIPTS, specOf, startPayload, untilDead } from '../support/processes.ts';
 
-const NOTHING = { gone: [], delivererGone: [] };
+const NOTHING = { gone: [], delivererGone: [], running: [] };
 
 test('a living payload is not gone; a dead one is, also as a zombie; /proc is not scanned for it', async (t) => {
   const payload = await startPayload(t, SCRIPTS.plain);
@@ -16,9 +16,9 @@ test('a living payload is not gone; a dead one is, also as a zombie; /proc is no
   process.kill(payload.pid, 'SIGKILL');
   while (isAlive(payload.pid));
   assert.ok(fs.existsSync(`/proc/${payload.pid}`), 'a zombie, not reaped before the loop turns');
-  assert.deepEqual(findGone([spec, single]), { gone: [spec.id, 'single'], delivererGone: [] });
+  assert.deepEqual(findGone([spec, single]), { ...NOTHING, gone: [spec.id, 'single'], delivererGone: [] });
   await payload.ended;
-  assert.deepEqual(findGone([spec, single]), { gone: [spec.id, 'single'], delivererGone: [] });
+  assert.deepEqual(findGone([spec, single]), { ...NOTHING, gone: [spec.id, 'single'], delivererGone: [] });
 });
 
 test('S3.8 a group is gone only with its last member; a registered pid with its leader', async (t) => {
@@ -50,11 +50,11 @@ test('S3.8 the deliverer is gone while its payload lives; of a dead payload only
   const spec = specOf(payload, { deliverer: deliverer.ref });
   assert.deepEqual(findGone([spec]), NOTHING);
   const reused = { ...spec, deliverer: { ...deliverer.ref, startTicks: deliverer.ref.startTicks + 1 } };
-  assert.deepEqual(findGone([reused]), { gone: [], delivererGone: [spec.id] });
+  assert.deepEqual(findGone([reused]), { ...NOTHING, gone: [], delivererGone: [spec.id] });
   process.kill(deliverer.pid, 'SIGKILL');
   await deliverer.ended;
-  assert.deepEqual(findGone([spec]), { gone: [], delivererGone: [spec.id] });
+  assert.deepEqual(findGone([spec]), { ...NOTHING, gone: [], delivererGone: [spec.id] });
   process.kill(payload.pid, 'SIGKILL');
   await payload.ended;
-  assert.deepEqual(findGone([spec]), { gone: [spec.id], delivererGone: [] });
+  assert.deepEqual(findGone([spec]), { ...NOTHING, gone: [spec.id], delivererGone: [] });
 });

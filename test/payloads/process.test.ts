@@ -21,7 +21,7 @@ test('a process with blanks and parentheses in its name is read right', async (t
   const info = readProcess(payload.pid);
   const uid = process.getuid?.() ?? -1;
   assert.deepEqual(
-    { ...info, state: null, flags: null },
+    { ...info, state: null, flags: null, threads: null },
     {
       pid: payload.pid,
       startTicks: payload.ref.startTicks,
@@ -30,6 +30,7 @@ test('a process with blanks and parentheses in its name is read right', async (t
       session: payload.pid,
       state: null,
       flags: null,
+      threads: null,
       comm: 'a) R 1 (b c',
       uids: [uid, uid, uid, uid],
     },
@@ -95,7 +96,7 @@ test('hidepid=1 and 2: a process of another user is unreadable, not gone', { ski
   }
 });
 
-const fakeStat = { pid: 9, startTicks: 1, ppid: 2, pgrp: 0, session: 0, state: 'S', flags: 0, comm: 'kworker/0:1' };
+const fakeStat = { pid: 9, startTicks: 1, ppid: 2, pgrp: 0, session: 0, state: 'S', flags: 0, threads: 1, comm: 'kworker/0:1' };
 
 function assertUnreadable(read: () => unknown): void {
   assert.throws(read, (error) => error instanceof ProcessUnreadableError && error.code === 'unreadable');

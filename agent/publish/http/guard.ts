@@ -82,7 +82,13 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
       if (options.refused === true) {
         const caller = callers.of(request.raw);
         const uid = options.uid ?? (caller.kind === 'user' ? caller.uid : null);
-        logRefusal({ code, detail: message, method: request.method, route: request.routeOptions.url ?? 'none', uid });
+        logRefusal({
+          code: options.reason ?? code,
+          detail: message,
+          method: request.method,
+          route: request.routeOptions.url ?? 'none',
+          uid,
+        });
       }
       if (options.headers !== undefined) reply.headers(options.headers);
       return sendProblem(reply, statusCode, code, message);

@@ -1,94 +1,90 @@
-/** From a pid that somebody names to a process that is certainly theirs (SYSTEMS.md, "Signals"; promise 7). */
-import type { ProcessRef } from '../../lifetime/types.ts';
-import {
-  isKernelThread,
-  isZombie,
-  type ProcessInfo,
-  ProcessUnreadableError,
-  readProcess,
-} from '../../payloads/process.ts';
+/** From what a registration names to something that is certainly its caller's to have stopped (SYSTEMS.md; promise 7). */
+import { isReservation } from '../../lifetime/target.ts';
+import type { PayloadSpec, ProcessTarget } from '../../lifetime/types.ts';
 import type { Caller, Registration } from '../../ports.ts';
+import { maySee } from './caller.ts';
 import type { HttpContext } from './context.ts';
+import { createProcessIdentifier, type NamedProcess, refuserOf } from './identify-process.ts';
 import type { CreateBody } from './payload-schema.ts';
-import { ProblemError, refusal } from './problem.ts';
+import { ProblemError } from './problem.ts';
 
 export type Identified = Pick<Registration, 'uid' | 'target' | 'deliverer'>;
+type Named = CreateBody['target'];
 
-/** The parent of all kernel threads. */
-const KTHREADD_PID = 2;
+export interface Identifier {
+  /** Throws 422 for what cannot be a payload, 403 for what is not the caller's. */
+  payload(caller: Caller, body: Pick<CreateBody, 'target' | 'deliverer_pid'>): Promise<Identified>;
+  /** The process that takes the place of a reservation; throws 409 besides. */
+  successor(caller: Caller, named: NamedProcess, spec: PayloadSpec): Promise<ProcessTarget>;
+}
 
-/** Throws 422 for what cannot be a payload, 403 for what is not the caller's. */
-export function createIdentifier({ procRoot }: HttpContext): (caller: Caller, body: CreateBody) => Identified {
-  return (caller, { target, deliverer_pid: delivererPid }) => {
-    if (target.unit !== undefined || target.cgroup !== undefined) {
-      throw new ProblemError(
-        422,
-        'unsupported_target',
-        'This version stops processes only: give target.pid, not a unit or a cgroup.',
-      );
+/** Root stops whatever it likes, and so does whoever may open admin.sock. */
+const isTrusted = (caller: Caller): boolean => maySee(caller, 0);
+
+export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
+  const processes = createProcessIdentifier(procRoot);
+  return { payload, successor };
+
+  async function payload(
+    caller: Caller,
+    { target, deliverer_pid: deliverer }: Pick<CreateBody, 'target' | 'deliverer_pid'>,
+  ): Promise<Identified> {
+    const { pid, unit, cgroup } = onlyOne(target);
+    if (pid === undefined) {
+      if (target.group !== undefined || target.marker !== undefined)
+        throw new ProblemError(422, 'bad_target', 'target.group and target.marker go with target.pid.');
+      if (deliverer !== undefined)
+        throw new ProblemError(422, 'bad_deliverer', 'Only a process can have a deliverer of its own.');
+      return unit === undefined ? cgroupOf(caller, cgroup ?? '') : unitOf(caller, unit);
     }
-    if (target.pid === undefined) throw new ProblemError(422, 'no_target', 'target.pid is missing.');
-    const leader = lookUp(target.pid, caller);
-    const group = target.group ?? false;
-    if (group) checkGroup(leader);
-    const [uid] = leader.uids;
-    const identified: Identified = { uid, target: { kind: 'process', leader: ref(leader), group } };
-    if (delivererPid === undefined) return identified;
-    if (delivererPid === target.pid)
+    // Its place, kept by who will deliver, until there is a process to name: its view must stand before that begins.
+    const reserves = deliverer === pid;
+    if (reserves && target.group === true)
+      throw new ProblemError(422, 'bad_deliverer', 'A process cannot deliver the signals that stop its own group.');
+    const found = await processes.target(caller, { ...target, pid });
+    if (deliverer === undefined) return found;
+    return { ...found, deliverer: reserves ? found.target.leader : processes.deliverer(caller, deliverer) };
+  }
+
+  async function successor(caller: Caller, named: NamedProcess, spec: PayloadSpec): Promise<ProcessTarget> {
+    if (!isReservation(spec)) {
+      throw new ProblemError(409, 'not_a_reservation', 'This payload names its process already. Register another one.');
+    }
+    if (named.pid === spec.deliverer?.pid)
       throw new ProblemError(422, 'bad_deliverer', 'A process cannot deliver the signals that stop itself.');
-    return { ...identified, deliverer: ref(lookUp(delivererPid, caller)) };
-  };
-
-  function lookUp(pid: number, caller: Caller): ProcessInfo {
-    const uid = caller.kind === 'user' ? { uid: caller.uid } : {};
-    const refuse = (code: string, detail: string) => refusal(403, code, detail, uid);
-    if (pid <= 1 || pid === process.pid) throw refuse('foreign_process', `Process ${pid} is no payload.`);
-    const found = readable(pid, procRoot);
-    if (found === undefined || found === null || isZombie(found)) {
-      throw new ProblemError(
-        422,
-        'no_process',
-        `There is no process ${pid} here, or it cannot be read (another pid namespace, hidepid?).`,
-      );
-    }
-    if (pid === KTHREADD_PID || found.ppid === KTHREADD_PID || isKernelThread(found)) {
-      throw refuse('foreign_process', `Process ${pid} belongs to the kernel.`);
-    }
-    const [first, ...others] = found.uids;
-    // Signals go out only while all uids are one and the same, so a process that is just changing them could never be stopped.
-    if (others.some((other) => other !== first))
-      throw refuse('mixed_uids', `Process ${pid} runs under more than one uid.`);
-    const trusted = caller.kind === 'operator' || (caller.kind === 'user' && caller.uid === 0);
-    if (!trusted && (caller.kind !== 'user' || caller.uid !== first)) {
-      throw refuse('foreign_process', `Process ${pid} belongs to another user.`);
-    }
-    return found;
+    const { uid, target } = await processes.target(caller, named);
+    if (uid !== spec.uid)
+      throw refuserOf(caller)('foreign_process', `Process ${named.pid} is not of the user whose payload this is.`);
+    return target;
   }
 
-  function checkGroup(leader: ProcessInfo): void {
-    if (leader.pgrp !== leader.pid) {
-      throw new ProblemError(
-        422,
-        'not_group_leader',
-        `Process ${leader.pid} does not lead a process group: its group would be another's.`,
-      );
+  async function unitOf(caller: Caller, unit: string): Promise<Identified> {
+    if (!isTrusted(caller)) throw refuserOf(caller)('foreign_unit', 'Only root may have units stopped.');
+    const info = await port.describeUnit(unit);
+    if (info === null)
+      throw new ProblemError(422, 'no_unit', 'There is no such unit here, or it is none that may be stopped.');
+    if (!info.active) throw new ProblemError(422, 'inactive_unit', `${info.unit} is not running.`);
+    const { stopTimeoutMs } = info;
+    const target = { kind: 'unit', unit: info.unit, cgroup: info.cgroup } as const;
+    return { uid: 0, target: stopTimeoutMs === null ? target : { ...target, stopTimeoutMs } };
+  }
+
+  function cgroupOf(caller: Caller, text: string): Identified {
+    const found = port.lookUpCgroup(text);
+    const refuse = refuserOf(caller);
+    if (found.is !== 'found') {
+      throw found.is === 'refused'
+        ? refuse('foreign_cgroup', found.detail)
+        : new ProblemError(422, 'no_cgroup', found.detail);
     }
-    if (leader.pgrp === readable(process.pid, procRoot)?.pgrp) {
-      throw refusal(403, 'foreign_process', 'The agent itself is in that process group.');
-    }
+    if (!maySee(caller, found.uid)) throw refuse('foreign_cgroup', 'That control group belongs to another user.');
+    return { uid: found.uid, target: { kind: 'cgroup', path: found.path, inode: found.inode } };
   }
 }
 
-/** `readProcess` for those who only show or refuse: undefined = it is there, but cannot be read (hidepid). */
-export function readable(pid: number, procRoot: string): ProcessInfo | null | undefined {
-  try {
-    return readProcess(pid, procRoot);
-  } catch (error) {
-    if (error instanceof ProcessUnreadableError) return undefined;
-    throw error;
-  }
-}
-
-function ref({ pid, startTicks }: ProcessInfo): ProcessRef {
-  return { pid, startTicks };
+function onlyOne(target: Named): Named {
+  const named = [target.pid, target.unit, target.cgroup].filter((each) => each !== undefined);
+  if (named.length === 0) throw new ProblemError(422, 'no_target', 'Give target.pid, target.unit or target.cgroup.');
+  if (named.length > 1) throw new ProblemError(422, 'bad_target', 'Give one of target.pid, .unit and .cgroup only.');
+  return target;
 }

@@ -1,28 +1,46 @@
 /** A payload as its owner and the operator see it (S5.5), and the heart's words made from what they send. */
 import path from 'node:path';
 import { durationMs, durationText, isDuration } from '../../duration.ts';
-import type { CanTerminate, EscalationStep, PayloadChange, SnapshotPayload } from '../../lifetime/types.ts';
+import { defaultReceiver } from '../../lifetime/steps.ts';
+import {
+  type CanTerminate,
+  type EscalationStep,
+  hookOf,
+  type PayloadChange,
+  type PayloadSpec,
+  type ProcessRef,
+  type SnapshotPayload,
+  type StepReceiver,
+} from '../../lifetime/types.ts';
 import { etagOf } from '../etag.ts';
 import type { HttpContext } from './context.ts';
-import { readable } from './identify.ts';
+import { readable } from './identify-process.ts';
 import { secs } from './lifetime.ts';
 import type { ChangeBody } from './payload-schema.ts';
 
-/** The row and its ETag. The command name is read now and stands outside the tag: a process may rename itself at any time. */
+/**
+ * The row and its ETag. The command's name and the containment are read now and stand outside the tag: a process may rename
+ * itself or leave its group at any time.
+ */
 export function payloadRow(payload: SnapshotPayload, context: HttpContext) {
   const { spec } = payload;
-  const { leader } = spec.target;
+  const { target } = spec;
+  const process = target.kind === 'process' ? target : null;
   const stable = {
     id: spec.id,
     name: spec.name,
     uid: spec.uid,
-    pid: leader.pid,
-    group: spec.target.group,
+    target: target.kind,
+    pid: process?.leader.pid ?? null,
+    group: process?.group ?? false,
+    unit: target.kind === 'unit' ? target.unit : null,
+    cgroup: target.kind === 'unit' ? target.cgroup : target.kind === 'cgroup' ? target.path : null,
+    origin: spec.origin ?? null,
     deliverer_pid: spec.deliverer?.pid ?? null,
     state: payload.state,
     deadline: secs(payload.deadlineMs),
     stop_at: secs(payload.stopAtMs),
-    grace_secs: secs(spec.graceMs ?? null) ?? context.port.publication().snapshot.stopGraceSecs,
+    grace_secs: leadSecs(spec, context.port.publication().snapshot.stopGraceSecs),
     steps: stepRows(payload),
     registered: secs(spec.registeredMs),
     can_terminate: spec.canTerminate ? { now: spec.canTerminate.now, at: secs(spec.canTerminate.atMs) } : null,
@@ -32,11 +50,23 @@ export function payloadRow(payload: SnapshotPayload, context: HttpContext) {
   };
   return {
     etag: etagOf(JSON.stringify(stable)),
-    row: () => {
-      const process = readable(leader.pid, context.procRoot);
-      return { ...stable, command: process?.startTicks === leader.startTicks ? process.comm : null };
-    },
+    row: () => ({
+      ...stable,
+      command: process === null ? null : commandOf(process.leader, context.procRoot),
+      containment: context.port.containment(spec.id),
+    }),
   };
+}
+
+function commandOf(leader: ProcessRef, procRoot: string): string | null {
+  const process = readable(leader.pid, procRoot);
+  return process?.startTicks === leader.startTicks ? process.comm : null;
+}
+
+/** As the heart counts it: a unit that may take longer to stop than others get has that time. */
+function leadSecs({ graceMs, target }: PayloadSpec, stopGraceSecs: number): number {
+  if (graceMs !== undefined) return graceMs / 1000;
+  return target.kind === 'unit' ? Math.max(stopGraceSecs, (target.stopTimeoutMs ?? 0) / 1000) : stopGraceSecs;
 }
 
 /** What is planned; without a deadline there are no instants yet, only the steps as they are configured. */
@@ -45,21 +75,23 @@ function stepRows({ spec, plan, steps }: SnapshotPayload) {
     return plan.map(({ step, to, at, dueMs, state }) => ({
       index: step.index,
       at: atText(at),
-      signal: step.signal,
-      to,
+      ...actionOf(step.signal, to),
       due: secs(dueMs),
       state,
     }));
   }
-  const fallback = spec.target.group ? 'group' : 'leader';
   return steps.map(({ at, signal, to }, index) => ({
     index,
     at: atText(at),
-    signal,
-    to: to ?? (signal === 'SIGKILL' ? 'all' : fallback),
+    ...actionOf(signal, to ?? (signal === 'SIGKILL' ? 'all' : defaultReceiver(spec))),
     due: null,
     state: 'planned',
   }));
+}
+
+function actionOf(signal: string, to: StepReceiver) {
+  const hook = hookOf(signal);
+  return hook === null ? { signal, hook, to } : { signal: null, hook, to: null };
 }
 
 function view(token: string | undefined, { runtimeDir, baseUrl }: HttpContext) {
@@ -79,8 +111,8 @@ function atText(at: EscalationStep['at']): string {
   return at === 'grace' ? at : durationText(at);
 }
 
-/** The changeable part of a registration, in the heart's units. */
-export function changeOf(body: ChangeBody): PayloadChange {
+/** The changeable part of a registration but its target, in the heart's units. */
+export function changeOf(body: Omit<ChangeBody, 'target'>): Omit<PayloadChange, 'target'> {
   return {
     ...(body.name !== undefined && { name: body.name }),
     ...(body.grace_secs !== undefined && { graceMs: body.grace_secs * 1000 }),
@@ -91,8 +123,8 @@ export function changeOf(body: ChangeBody): PayloadChange {
   };
 }
 
-function stepOf({ at, signal, to }: NonNullable<ChangeBody['steps']>[number]): EscalationStep {
-  // The pattern of the schema let only durations through.
+function stepOf({ at, signal = '', to }: NonNullable<ChangeBody['steps']>[number]): EscalationStep {
+  // The pattern of the schema let only durations through, `checkSteps` only signals.
   const when = at === 'grace' ? at : isDuration(at) ? durationMs(at) : 'grace';
   return to === undefined ? { at: when, signal } : { at: when, signal, to };
 }

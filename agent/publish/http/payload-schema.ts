@@ -1,4 +1,4 @@
-/** Bodies and rows of `/v1/payloads` as JSON Schema: types, validation and API document in one. */
+/** Bodies of `/v1/payloads` as JSON Schema: types, validation and API document in one. */
 import type { Static } from 'typebox';
 import { DURATION_PATTERN } from '../../duration.ts';
 
@@ -10,6 +10,10 @@ const MAX_SECS = 315_360_000;
 export const MAX_UNIX_SECS = 9_999_999_999;
 /** More steps than anybody can plan by hand. */
 const MAX_STEPS = 16;
+/** PATH_MAX of the kernel, for the path of a control group. */
+const MAX_PATH_CHARS = 4096;
+/** systemd's own bound of a unit's name. */
+const MAX_UNIT_CHARS = 255;
 
 export const unixSecs = {
   type: 'number',
@@ -35,14 +39,20 @@ const steps = {
   items: {
     type: 'object',
     additionalProperties: false,
-    required: ['at', 'signal'],
+    required: ['at'],
     properties: {
       at: {
         type: 'string',
         pattern: `^grace$|${DURATION_PATTERN}`,
         description: '"grace" or how long before the deadline: "30s", "2m"',
       },
-      signal,
+      // A hook passes here, so that its refusal can say why.
+      signal: {
+        type: 'string',
+        pattern: '^(?:SIG[A-Z0-9+-]{1,12}|hook:.{0,128})$',
+        description: 'Required: SIGTERM …',
+      },
+      hook: { type: 'string', maxLength: 128, description: 'Refused: only the configuration names programs' },
       to: { type: 'string', enum: ['leader', 'group', 'all'] },
     },
   },
@@ -53,7 +63,7 @@ const limits = {
   description: "Own job features, each no more generous than the machine's",
   properties: {
     allocated_cpu: size,
-    wall_limit_secs: size,
+    wall_limit_secs: { ...size, maximum: MAX_SECS, description: 'Sets a deadline, from the registration on' },
     cpu_limit_secs: size,
     max_rss_bytes: size,
     scratch_limit_bytes: size,
@@ -66,6 +76,16 @@ const canTerminate = {
   required: ['now'],
   properties: { now: { type: 'boolean' }, at: unixSecs },
 } as const;
+const group = { type: 'boolean', description: 'The whole process group that pid leads' } as const;
+/** Long enough not to be what every process carries (`LANG=C`); visible, since it is compared with bytes of /proc. */
+const marker = {
+  type: 'string',
+  minLength: 16,
+  maxLength: 256,
+  pattern: '^[A-Za-z_][A-Za-z0-9_]*=[!-~]+$',
+  description:
+    "NAME=VALUE in the environment of all its processes and of nobody else's, for those that leave the group",
+} as const;
 
 export const createSchema = {
   type: 'object',
@@ -76,14 +96,35 @@ export const createSchema = {
     target: {
       type: 'object',
       additionalProperties: false,
+      description: 'Exactly one of pid, unit and cgroup',
       properties: {
         pid,
-        group: { type: 'boolean', description: 'The whole process group that pid leads' },
-        unit: { type: 'string', description: 'Not in this version' },
-        cgroup: { type: 'string', description: 'Not in this version' },
+        group,
+        marker,
+        unit: {
+          type: 'string',
+          minLength: 1,
+          maxLength: MAX_UNIT_CHARS,
+          description: 'systemd service, scope or slice; root and operator only',
+        },
+        cgroup: {
+          type: 'string',
+          minLength: 1,
+          maxLength: MAX_PATH_CHARS,
+          description: "cgroup v2 subtree: a directory of the caller's",
+        },
       },
     },
-    deliverer_pid: { ...pid, description: 'The exec process that sends the signals itself while it lives' },
+    deliverer_pid: {
+      ...pid,
+      description:
+        'The exec process that sends the signals itself while it lives; the same as target.pid: a reservation, named later',
+    },
+    view: {
+      type: 'string',
+      pattern: '^[0-9a-f]{32}$',
+      description: 'Secret name of its view, proposed by the client, so that a later registration keeps its paths',
+    },
     grace_secs: graceSecs,
     steps,
     deadline: { ...unixSecs, description: "The payload's own, UNIX seconds; never later than the machine's counts" },
@@ -99,6 +140,13 @@ export const changeSchema = {
   minProperties: 1,
   properties: {
     name,
+    target: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['pid'],
+      description: 'Of a reservation only: the process that was meant',
+      properties: { pid, group, marker },
+    },
     grace_secs: graceSecs,
     steps,
     deadline: createSchema.properties.deadline,
@@ -135,49 +183,3 @@ export const stepsDoneSchema = {
 export type StepsDoneBody = Static<typeof stepsDoneSchema>;
 
 export const idParams = { type: 'object', properties: { id: { type: 'string' } } } as const;
-
-const instant = { type: ['number', 'null'], description: 'UNIX seconds' } as const;
-const text = { type: 'string' } as const;
-export const rowSchema = {
-  type: 'object',
-  properties: {
-    id: text,
-    name: text,
-    uid: { type: 'integer' },
-    command: { type: ['string', 'null'], description: "The process's own name; null when it is gone" },
-    pid,
-    group: { type: 'boolean' },
-    deliverer_pid: { type: ['integer', 'null'] },
-    state: { type: 'string', enum: ['running', 'stopping', 'stopped'] },
-    deadline: instant,
-    stop_at: instant,
-    grace_secs: { type: 'number' },
-    steps: {
-      type: 'array',
-      items: {
-        type: 'object',
-        properties: {
-          index: { type: 'integer' },
-          at: text,
-          signal: text,
-          to: text,
-          due: instant,
-          state: { type: 'string', enum: ['planned', 'done', 'refused', 'skipped', 'pending'] },
-        },
-      },
-    },
-    registered: { type: 'number' },
-    can_terminate: { type: ['object', 'null'], properties: { now: { type: 'boolean' }, at: instant } },
-    limits: { type: 'object', additionalProperties: text },
-    episode: { type: 'integer' },
-    view: {
-      type: ['object', 'null'],
-      properties: {
-        machinefeatures_path: text,
-        jobfeatures_path: text,
-        machinefeatures_url: { type: ['string', 'null'] },
-        jobfeatures_url: { type: ['string', 'null'] },
-      },
-    },
-  },
-} as const;

@@ -1,22 +1,24 @@
 /** `/v1/payloads`: register something to stop, follow its plan, say that it can go or is gone. Rows of one's own only (S5.5). */
-import os from 'node:os';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import type { SnapshotPayload, StepResultReport } from '../../lifetime/types.ts';
+import { isReservation } from '../../lifetime/target.ts';
+import type { ProcessRef, SnapshotPayload, StepResultReport } from '../../lifetime/types.ts';
 import { isZombie } from '../../payloads/process.ts';
 import type { Registration } from '../../ports.ts';
 import { matchesEtag } from '../etag.ts';
 import { maySee } from './caller.ts';
 import type { HttpContext } from './context.ts';
 import { waitForChange } from './hub.ts';
-import { createIdentifier, type Identified, readable } from './identify.ts';
+import { createIdentifier } from './identify.ts';
+import { readable } from './identify-process.ts';
+import { checkSteps, locationOf, refuseMany, refuseTwice, refuseView } from './payload-checks.ts';
 import { changeOf, payloadRow } from './payload-row.ts';
+import { rowSchema } from './payload-row-schema.ts';
 import {
   type ChangeBody,
   type CreateBody,
   changeSchema,
   createSchema,
   idParams,
-  rowSchema,
   type StepsDoneBody,
   stepsDoneSchema,
 } from './payload-schema.ts';
@@ -53,38 +55,22 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       config: { access: 'write', doc: { summary: 'Register a payload' } },
       schema: { body: createSchema, response: { 201: rowSchema } },
     },
-    (request, reply) => {
-      const { body } = request;
-      checkSignals(body);
-      const found = identify(callers.of(request.raw), body);
+    async (request, reply) => {
+      const { view, ...body } = request.body;
+      const caller = callers.of(request.raw);
+      checkSteps(body);
+      const found = await identify.payload(caller, body);
+      // From here to the registration in one go: two at once must not both find room.
       const { payloads } = port.publication();
       refuseTwice(payloads, found);
-      if (payloads.length >= bounds.maxPayloads) {
-        throw new ProblemError(503, 'too_many_payloads', `No more than ${bounds.maxPayloads} payloads.`, {
-          headers: { 'retry-after': '60' },
-        });
-      }
-      const ofUser = payloads.filter(({ spec }) => spec.uid === found.uid).length;
-      if (found.uid !== 0 && ofUser >= bounds.maxPayloadsOfUser) {
-        throw new ProblemError(
-          503,
-          'too_many_payloads',
-          `No more than ${bounds.maxPayloadsOfUser} payloads of one user.`,
-          {
-            headers: { 'retry-after': '60' },
-          },
-        );
-      }
-      const { name = body.name, ...change } = changeOf(settings(body));
-      const registration: Registration = { ...change, ...found, name };
-      const { row, etag } = payloadRow(port.register(registration), context);
+      refuseView(payloads, view, caller);
+      refuseMany(payloads, found.uid, bounds);
+      const { name = body.name, ...change } = changeOf(body);
+      const registration: Registration = { ...change, ...found, name, ...(view !== undefined && { token: view }) };
+      const payload = port.register(registration);
+      const { row, etag } = payloadRow(payload, context);
       hub.poke();
-      const answer = row();
-      return reply
-        .code(201)
-        .header('location', `/v1/payloads/${encodeURIComponent(answer.id)}`)
-        .header('etag', etag)
-        .send(answer);
+      return reply.code(201).headers(locationOf(payload)).header('etag', etag).send(row());
     },
   );
 
@@ -128,13 +114,28 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
   app.patch<WithId & { Body: ChangeBody }>(
     '/v1/payloads/:id',
     {
-      config: { access: 'write', doc: { summary: 'Change a payload: lead, deadline, steps, limits, can_terminate' } },
+      config: {
+        access: 'write',
+        doc: {
+          summary: 'Change a payload: lead, deadline, steps, limits, can_terminate; name the process of a reservation',
+        },
+      },
       schema: { params: idParams, body: changeSchema, response: rows },
     },
-    (request, reply) => {
-      const { id } = owned(request, request.params.id).spec;
-      checkSignals(request.body);
-      port.submit({ type: 'payload_updated', id, change: changeOf(request.body) });
+    async (request, reply) => {
+      const { target: named, ...body } = request.body;
+      const { id } = request.params;
+      checkSteps(body);
+      const { spec } = owned(request, id);
+      const target = named && (await identify.successor(callers.of(request.raw), named, spec));
+      // Again, since time has passed: it may be gone, or have been named by somebody else.
+      const now = owned(request, id).spec;
+      if (target !== undefined) {
+        if (!isReservation(now)) throw new ProblemError(409, 'not_a_reservation', 'It has been named meanwhile.');
+        refuseTwice(port.publication().payloads, { target, ...(now.deliverer && { deliverer: now.deliverer }) });
+      }
+      const change = { ...changeOf(body), ...(target !== undefined && { target }) };
+      port.submit({ type: 'payload_updated', id, change });
       hub.poke();
       const { row, etag } = payloadRow(owned(request, id), context);
       return reply.header('etag', etag).send(row());
@@ -152,10 +153,8 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     },
     (request, reply) => {
       const { id, target } = owned(request, request.params.id).spec;
-      const process = readable(target.leader.pid, context.procRoot);
-      const ended =
-        process === null ||
-        (process !== undefined && (process.startTicks !== target.leader.startTicks || isZombie(process)));
+      // Of a unit or a control group somebody takes his word back; that they have ended is seen by the agent itself.
+      const ended = target.kind === 'process' && hasEnded(target.leader);
       port.submit({ type: 'payload_gone', id, why: ended ? 'exited' : 'deregistered' });
       hub.poke();
       return reply.code(204).send();
@@ -190,35 +189,18 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     },
   );
 
-  /** Another's row looks like no row at all: ids tell nothing. */
+  function hasEnded({ pid, startTicks }: ProcessRef): boolean {
+    const process = readable(pid, context.procRoot);
+    return process === null || (process !== undefined && (process.startTicks !== startTicks || isZombie(process)));
+  }
+
+  /** Another's row looks like no row at all: ids tell nothing. That somebody tried goes into the log. */
   function owned(request: FastifyRequest, id: string): SnapshotPayload {
     const payload = port.payload(id);
-    if (payload === undefined || !maySee(callers.of(request.raw), payload.spec.uid)) {
-      throw new ProblemError(404, 'no_payload', 'There is no such payload of yours.');
-    }
+    const detail = 'There is no such payload of yours.';
+    if (payload === undefined) throw new ProblemError(404, 'no_payload', detail);
+    if (!maySee(callers.of(request.raw), payload.spec.uid))
+      throw refusal(404, 'no_payload', detail, { reason: 'foreign_payload' });
     return payload;
   }
-}
-
-function settings(body: CreateBody): ChangeBody {
-  const { target: _target, deliverer_pid: _deliverer, ...rest } = body;
-  return rest;
-}
-
-/** A client that did not hear our answer asks again: it learns where its row is, and no process is signalled twice. */
-function refuseTwice(payloads: readonly SnapshotPayload[], { target: { leader } }: Identified): void {
-  const same = payloads.find(({ spec, state }) => {
-    const other = spec.target.leader;
-    return state !== 'stopped' && other.pid === leader.pid && other.startTicks === leader.startTicks;
-  });
-  if (same !== undefined) {
-    throw new ProblemError(409, 'registered_already', `Process ${leader.pid} is registered already.`, {
-      headers: { location: `/v1/payloads/${encodeURIComponent(same.spec.id)}` },
-    });
-  }
-}
-
-function checkSignals({ steps }: ChangeBody): void {
-  const wrong = steps?.find(({ signal }) => !Object.hasOwn(os.constants.signals, signal));
-  if (wrong !== undefined) throw refusal(400, 'invalid', `There is no signal ${wrong.signal} on this system.`);
 }

@@ -6,6 +6,8 @@ export interface ProblemOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Somebody was refused: logged once a minute and counted under `code` (guard.ts). */
   readonly refused?: boolean;
+  /** Code in the log and the counter, where the caller is not to learn it. */
+  readonly reason?: string;
   /** Whose request it was, where known; for the log only. */
   readonly uid?: number;
 }

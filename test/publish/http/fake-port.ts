@@ -2,7 +2,8 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { Input, PayloadSpec, Snapshot, SnapshotPayload } from '../../../agent/lifetime/types.ts';
-import type { AgentPort, LiveSource, Publication } from '../../../agent/ports.ts';
+import type { UnitInfo } from '../../../agent/payloads/units.ts';
+import type { AgentPort, CgroupLookUp, LiveSource, Publication } from '../../../agent/ports.ts';
 
 export const NOW_MS = 1_766_439_000_000;
 
@@ -42,6 +43,9 @@ export interface FakePort extends AgentPort {
   ready: boolean;
   healthy: boolean;
   live: LiveSource[];
+  /** What systemd and the kernel say, by what is asked for. */
+  readonly units: Map<string, UnitInfo>;
+  readonly cgroups: Map<string, CgroupLookUp>;
   nowMs(): number;
   setNow(ms: number): void;
 }
@@ -112,7 +116,7 @@ export function fakePort(): FakePort {
       const spec: PayloadSpec = {
         ...registration,
         id: `p${payloads.size + 1}`,
-        token: randomUUID(),
+        token: registration.token ?? randomUUID(),
         registeredMs: now,
       };
       const row: SnapshotPayload = {
@@ -128,6 +132,9 @@ export function fakePort(): FakePort {
       tell();
       return row;
     },
+    describeUnit: async (unit) => port.units.get(unit) ?? null,
+    lookUpCgroup: (text) => port.cgroups.get(text) ?? { is: 'not_found', detail: `There is no ${text}.` },
+    containment: () => 'session',
     submit(input) {
       port.inputs.push(input);
       apply(input);
@@ -170,6 +177,8 @@ export function fakePort(): FakePort {
     ready: true,
     healthy: true,
     live: [],
+    units: new Map(),
+    cgroups: new Map(),
   };
   return port;
 }

@@ -1,0 +1,207 @@
+/**
+ * The payloads' side of the wiring: who is looked for and looked after, and what becomes of the heart's effects on payloads,
+ * units, programs and the machine itself. `agent.ts` says when; the rooms below payloads/ and hand/ say how.
+ */
+import path from 'node:path';
+import type { Logger } from 'pino';
+import type { Clock } from './clock.ts';
+import type { Config } from './config.ts';
+import { openHand } from './hand/open-hand.ts';
+import type { Journal } from './journal.ts';
+import type {
+  Effect,
+  HookRun,
+  Input,
+  PayloadSpec,
+  SnapshotPayload,
+  StepResult,
+  StepResultReport,
+} from './lifetime/types.ts';
+import { resolveCgroup } from './payloads/cgroup.ts';
+import type { SignalEffect } from './payloads/delivery.ts';
+import { openFinder } from './payloads/finder.ts';
+import { openHooks } from './payloads/hooks.ts';
+import { openPayloads } from './payloads/payloads.ts';
+import { openPower } from './payloads/power.ts';
+import { openUnitSteps } from './payloads/unit-steps.ts';
+import { openUnits } from './payloads/units.ts';
+import type { AgentPort, Publication, Registration } from './ports.ts';
+
+/** Programs of the host itself: what a metadata service says is never run. */
+const TRUSTED_WITH_COMMANDS: ReadonlySet<string> = new Set(['static', 'directory', 'mjf']);
+
+export interface CareOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly root: string;
+  readonly self: { readonly command: string; readonly args: readonly string[] };
+  readonly journal: Journal;
+  count(metric: string, labels?: Readonly<Record<string, string>>): void;
+  submit(input: Input): void;
+  register(registration: Registration): void;
+  publication(): Publication;
+  /** Who hears of the machine's events besides the programs; says `heard` for each. */
+  send(run: HookRun, publication: Publication): void;
+  /** The site has not heard the last word yet. */
+  owesLastWord(): boolean;
+}
+
+export interface Care extends Pick<AgentPort, 'describeUnit' | 'lookUpCgroup' | 'containment'> {
+  /** First of all effects after the files: processes at once, units through systemd behind them. */
+  signal(effects: readonly Effect[]): void;
+  /** What must not hold up a signal: programs, web hooks, units to start again, the machine's end. */
+  afterwards(result: StepResult<unknown>, publication: Publication): void;
+  /** Each second: who is gone, who is new. */
+  look(): void;
+  reconfigure(config: Config): void;
+  /** Whoever `send` told of this run is through with it. */
+  heard(run: string): void;
+  /** Gives back what is held; programs and units go on. */
+  stop(): void;
+}
+
+export function openCare(options: CareOptions): Care {
+  const { clock, log, env, root, journal, count, submit } = options;
+  let { config } = options;
+  const procRoot = path.join(root, 'proc');
+  const uid = process.geteuid?.() ?? 0;
+  const now = () => clock.now();
+  const hand = openHand({
+    socket: config.handSocket,
+    hooks: () => config.hooks,
+    env,
+    log,
+    uid,
+    scratchDir: config.journalDir,
+    procRoot,
+  });
+  const units = openUnits({ hand, env, log, root });
+  const payloads = openPayloads({ procRoot, selfPid: process.pid, log, journal, now });
+  const unitSteps = openUnitSteps({ units, submit, deliver, log, count, now });
+  const runs = openRuns((run) => submit({ type: 'hook_ended', run }));
+  const hooks = openHooks({
+    config: config.hooks,
+    hand,
+    log,
+    count,
+    now,
+    runtimeDir: config.runtimeDir,
+    recordDir: path.join(config.journalDir, 'hooks'),
+    submit: (input) => (input.type === 'hook_ended' ? runs.through(input.run) : submit(input)),
+    procRoot,
+    uid,
+    env,
+  });
+  const power = openPower({
+    hand,
+    log,
+    count,
+    clock,
+    holdFor: options.owesLastWord,
+    shutdownCommand() {
+      const command = options.publication().snapshot.machine['shutdown_command'];
+      return command !== undefined && TRUSTED_WITH_COMMANDS.has(command.source) ? command.value : null;
+    },
+  });
+  const finder = openFinder({
+    procRoot,
+    selfPid: process.pid,
+    self: options.self,
+    units,
+    log,
+    register: options.register,
+  });
+  finder.configure(config.payloads);
+
+  /** Also for units that systemd does not stop: their processes are signalled like any others. */
+  function deliver(effects: readonly SignalEffect[]): readonly StepResultReport[] {
+    const results = payloads.deliver(effects);
+    for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
+    return results;
+  }
+
+  const rows = (): readonly SnapshotPayload[] => options.publication().payloads;
+  const specOf = (id: string): PayloadSpec | undefined => rows().find(({ spec }) => spec.id === id)?.spec;
+
+  return {
+    signal(effects) {
+      const signals = effects.filter((effect) => effect.type === 'signal');
+      const toSystemd = signals.filter(isUnitStop);
+      const direct = signals.filter((effect) => !isUnitStop(effect));
+      if (direct.length > 0) submit({ type: 'steps_done', results: deliver(direct) });
+      if (toSystemd.length > 0) void unitSteps.stop(toSystemd);
+    },
+    afterwards({ effects, powerOff }, publication) {
+      for (const effect of effects) {
+        if (effect.type === 'start_units') void unitSteps.start(effect);
+        if (effect.type === 'hook') run(effect.run, publication);
+      }
+      power.update(powerOff);
+    },
+    look() {
+      const specs = rows().map(({ spec }) => spec);
+      if (specs.length > 0) {
+        const found = payloads.look(specs, new Map(rows().map(({ spec, state }) => [spec.id, state])));
+        for (const id of found.delivererGone) submit({ type: 'deliverer_gone', id });
+        for (const id of found.gone) submit({ type: 'payload_gone', id, why: 'exited' });
+        for (const id of found.running) submit({ type: 'unit_running', id });
+      }
+      finder.look(rows().map(({ spec }) => spec));
+    },
+    reconfigure(next) {
+      const left = new Set(next.payloads.map(({ name }) => name));
+      for (const { spec } of rows()) {
+        if (spec.origin === undefined || left.has(spec.origin)) continue;
+        log.info({ event: 'payload_unconfigured', payload: spec.id }, `${spec.name} is no longer in the configuration`);
+        submit({ type: 'payload_gone', id: spec.id, why: 'deregistered' });
+      }
+      config = next;
+      finder.configure(next.payloads);
+      hooks.reconfigure(next.hooks);
+    },
+    heard: runs.through,
+    async describeUnit(unit) {
+      return (await units.describe([unit])).get(unit) ?? null;
+    },
+    lookUpCgroup: (text) => resolveCgroup(text, { procRoot, selfPid: process.pid }),
+    containment(id) {
+      const spec = specOf(id);
+      return spec === undefined ? null : payloads.containment(spec);
+    },
+    stop() {
+      power.stop();
+      finder.stop();
+      unitSteps.close();
+      hooks.stop();
+    },
+  };
+
+  function run(run: HookRun, publication: Publication): void {
+    if (run.event !== 'step') {
+      runs.begin(run.id, 2);
+      options.send(run, publication);
+    }
+    hooks.run(run, publication);
+  }
+}
+
+/** A unit's stop signal proper is systemd's business (types.ts, UnitTarget). */
+const isUnitStop = ({ payload, step }: SignalEffect): boolean =>
+  payload.target.kind === 'unit' && step.signal === 'SIGTERM';
+
+/** A run is over when all that were told of it are through. */
+function openRuns(over: (run: string) => void) {
+  const open = new Map<string, number>();
+  return {
+    begin: (run: string, parts: number) => void open.set(run, parts),
+    through(run: string) {
+      const left = (open.get(run) ?? 1) - 1;
+      open.set(run, left);
+      if (left > 0) return;
+      open.delete(run);
+      over(run);
+    },
+  };
+}

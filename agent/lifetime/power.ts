@@ -1,0 +1,78 @@
+/**
+ * When the machine is to be switched off (SEMANTICS S3.7, S5.2), as a level: it holds as long as it is true, and a payload
+ * that comes takes it back.
+ */
+import type { MachinePlan } from './phase.ts';
+import { isAlive } from './restart.ts';
+import { type PayloadRecord, runningEpisode, type State } from './state.ts';
+import { orderedSteps, payloadDeadline, planSteps } from './steps.ts';
+import type { Instant, Policy, StepResult } from './types.ts';
+import { earliest, type Wake } from './wake.ts';
+
+/**
+ * Whoever takes a payload's last step says so at once. One who says nothing (an `exec` that is stopped, a hook that cannot be
+ * begun) holds up the machine no longer than the 30 s that S3.5 gives to anybody.
+ */
+const REPORT_WITHIN_MS = 30_000;
+
+export function powerOff(
+  state: State,
+  plan: MachinePlan,
+  now: Instant,
+): { readonly why: StepResult<State>['powerOff']; readonly wake: Wake } {
+  const wake: Wake = { wall: null, mono: null };
+  const alive = Object.values(state.payloads).filter(isAlive);
+  if (isOver(alive, state.policy, plan, now, wake)) return { why: 'deadline', wake };
+  return { why: isDone(alive, state, now, wake) ? 'done' : null, wake };
+}
+
+/** The deadline that is acted on (S4.1) has passed, and for those who live nothing is left to be done. */
+function isOver(alive: readonly PayloadRecord[], policy: Policy, plan: MachinePlan, now: Instant, wake: Wake): boolean {
+  const { acting } = plan;
+  if (policy.atDeadline !== 'poweroff' || acting === undefined) return false;
+  if (now.wall < acting.deadlineMs) {
+    wake.wall = acting.deadlineMs;
+    return false;
+  }
+  let waits = false;
+  for (const record of alive) {
+    const until = stepsEnd(record, policy, plan);
+    if ((until.wall ?? now.wall) <= now.wall && (until.mono ?? now.mono) <= now.mono) continue;
+    waits = true;
+    wake.wall = earliest(wake.wall, until.wall);
+    wake.mono = earliest(wake.mono, until.mono);
+  }
+  return !waits;
+}
+
+/** Until when the payload's steps are waited for; both null: all are taken. */
+function stepsEnd(record: PayloadRecord, policy: Policy, plan: MachinePlan): Wake {
+  const { spec } = record;
+  const deadlineMs = payloadDeadline(spec, plan)?.deadlineMs;
+  if (deadlineMs === undefined) return { wall: null, mono: null };
+  const running = runningEpisode(record);
+  const taken = new Set(
+    running?.marks.flatMap(({ step, state }) => (state === 'issued' || state === 'repeat' ? [] : [step.index])),
+  );
+  // Whose stop signal has not gone out gets it at the deadline, or as soon as it is there (S3.7).
+  const latestMs = Math.max(deadlineMs, spec.registeredMs);
+  const steps = running?.steps ?? orderedSteps(spec, policy);
+  const open = planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, latestMs).filter(
+    ({ index }) => !taken.has(index),
+  );
+  const last = open.reduce((wall, step) => Math.max(wall, step.dueMs), Number.NEGATIVE_INFINITY);
+  if (open.length === 0) return { wall: null, mono: null };
+  const anchor = running?.anchor;
+  return anchor == null
+    ? { wall: last + REPORT_WITHIN_MS, mono: null }
+    : { wall: null, mono: anchor.mono + (last - anchor.wall) + REPORT_WITHIN_MS };
+}
+
+/** Payloads have lived, none does now, and the machine has been idle for long enough. */
+function isDone(alive: readonly PayloadRecord[], { policy, tally }: State, now: Instant, wake: Wake): boolean {
+  if (policy.whenDone !== 'poweroff' || alive.length > 0 || tally.lastEndMono === null) return false;
+  const idleMono = tally.lastEndMono + policy.idleMs;
+  if (now.mono >= idleMono) return true;
+  wake.mono = earliest(wake.mono, idleMono);
+  return false;
+}

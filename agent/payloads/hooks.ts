@@ -1,0 +1,229 @@
+/**
+ * The operator's own programs: `hooks.d/EVENT/*` when the machine's state changes, `hooks.d/steps/NAME` as a step of a payload
+ * (SEMANTICS S3.4, S3.6). They run beside everything else: nothing waits for them, least of all a signal.
+ *
+ * Files of one event run one after the other; different events and steps do not wait for each other. Programs outlive the
+ * agent (SYSTEMS.md, "KillMode"): a restarted one follows what still runs, and goes on with the next file.
+ */
+import type { Logger } from 'pino';
+import type { HooksConfig } from '../config/types.ts';
+import type { Hand, HookOutcome } from '../hand/hand.ts';
+import { listHooks, STEP_DIRECTORY } from '../hand/hook-files.ts';
+import { HOOK_EVENTS, type HookRun, type Input, type Instant, type StepOutcome } from '../lifetime/types.ts';
+import type { Publication } from '../ports.ts';
+import { hookEnvironment } from './hook-environment.ts';
+import { openHookLog } from './hook-log.ts';
+import { type HookRecord, openHookRecords } from './hook-records.ts';
+
+/** Programs at once: each is a process or more on a machine whose payloads need its processors to end in order. */
+const MAX_RUNNING = 16;
+/** A step with a hook for each of a thousand payloads, twice over. Their Snapshot is one and the same buffer. */
+const MAX_WAITING = 2_048;
+/** How long what an earlier agent left behind waits for the heart to ask for that run again. */
+const CLAIM_MS = 60_000;
+
+export interface HooksOptions {
+  readonly config: HooksConfig;
+  readonly hand: Pick<Hand, 'hook'>;
+  readonly log: Logger;
+  /** `mjf_hooks_total{event,outcome}`; outcome: ok, failed, timeout, not_run, skipped, unknown. */
+  count(metric: string, labels: Readonly<Record<string, string>>): void;
+  now(): Instant;
+  readonly runtimeDir: string;
+  /** On tmpfs, the agent's alone, for this purpose alone: which programs run. Made where it is missing. */
+  readonly recordDir: string;
+  submit(input: Input): void;
+  readonly procRoot: string;
+  /** Who the agent is (effective). */
+  readonly uid: number;
+  /** Its language setting is passed on, nothing else. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** What of a Publication a hook gets. */
+export type HookNews = Pick<Publication, 'snapshot' | 'lifetimeJson'>;
+
+export interface Hooks {
+  /** Returns at once. Ends with `hook_ended` for an event; a step with `steps_done` as soon as its program was started. */
+  run(run: HookRun, news: HookNews): void;
+  reconfigure(config: HooksConfig): void;
+  /** Starts nothing more and reports nothing more; what runs goes on. */
+  stop(): void;
+}
+
+/** Looks at the directories at once, so that a file which will be left out is told of while there is time. */
+export function openHooks(options: HooksOptions): Hooks {
+  const { hand, log, now } = options;
+  let { config } = options;
+  const owners = new Set([0, options.uid]);
+  const told = openHookLog(log, options.count);
+  const records = openHookRecords({
+    dir: options.recordDir,
+    procRoot: options.procRoot,
+    onError: (detail) => log.error({ event: 'hook_records_failed' }, detail),
+  });
+  const events: Job[] = [];
+  const steps: Job[] = [];
+  let running = 0;
+  let stopped = false;
+  /** What an earlier agent left, until the heart asks for the run or has had time to. */
+  const left = new Map([...records.left].map(([id, record]) => [id, { record, over: adopt(record) }] as const));
+  survey();
+
+  async function adopt(record: HookRecord): Promise<HookOutcome | null> {
+    const outcome = record.program === null ? null : await follow(record);
+    setTimeout(() => {
+      if (left.delete(record.run)) records.remove(record.run);
+    }, CLAIM_MS).unref();
+    return outcome;
+  }
+
+  /** To the end of a program that was started before; the record says then that it has ended. */
+  async function follow(record: HookRecord): Promise<HookOutcome> {
+    const { run, directory, file, program, untilMs } = record;
+    const shown = { hook: `${directory}/${file}`, run };
+    log.info({ event: 'hook_followed', ...shown, pid: program?.pid }, 'a hook was running when the agent ended');
+    const outcome = await hand.hook({
+      directory,
+      file,
+      env: {},
+      stdin: '',
+      timeoutMs: Math.max(1, untilMs - now().wall),
+      ...(program === null ? {} : { resume: program }),
+      onLine: (stream, line) => told.line(shown, stream, line),
+    });
+    told.ended(directory === STEP_DIRECTORY ? 'step' : directory, shown, outcome);
+    records.put({ ...record, program: null });
+    return outcome;
+  }
+
+  function pump(): void {
+    while (running < MAX_RUNNING && !stopped) {
+      // The machine's own events first: there are few of them, and a thousand steps may wait.
+      const job = events.shift() ?? steps.shift();
+      if (job === undefined) return;
+      running += 1;
+      perform(job)
+        .catch((error: unknown) => {
+          log.error({ event: 'internal', run: job.run.id, err: error }, 'a fault in the agent itself: a hook is lost');
+          end(job, 'refused');
+        })
+        .finally(() => {
+          running -= 1;
+          pump();
+        });
+    }
+  }
+
+  async function perform(job: Job): Promise<void> {
+    const { run } = job;
+    const before = left.get(run.id);
+    left.delete(run.id);
+    // It was started once, whatever has become of it since.
+    if (before !== undefined) reportStep(job, 'delivered');
+    const earlier = await before?.over;
+    const directory = run.event === 'step' ? STEP_DIRECTORY : run.event;
+    const all = run.event === 'step' ? [run.file ?? ''] : list(directory);
+    const done = before?.record.file;
+    const files = done === undefined ? all : all.filter((file) => file > done);
+    let late = earlier?.is === 'timeout';
+    let stepOutcome: StepOutcome = 'refused';
+    for (let next = 0; next < files.length && !stopped; next += 1) {
+      const outcome = late ? 'late' : await one(job, directory, files[next] ?? '');
+      late = outcome === 'late' || outcome.is === 'timeout';
+      if (late) {
+        skip(run, files.slice(outcome === 'late' ? next : next + 1));
+        break;
+      }
+      if (outcome !== 'late' && outcome.is === 'not_run' && outcome.code === 'not_found') stepOutcome = 'no_process';
+    }
+    // Otherwise the record stays, and says to the next agent how far this run came.
+    if (!stopped) end(job, stepOutcome);
+  }
+
+  async function one(job: Job, directory: string, file: string): Promise<HookOutcome | 'late'> {
+    const { run, news } = job;
+    const begun = now();
+    const timeoutMs = Math.min(config.timeoutMs, (run.byMs ?? Number.POSITIVE_INFINITY) - begun.wall);
+    if (timeoutMs <= 0) return 'late';
+    const shown = { hook: `${directory}/${file}`, run: run.id };
+    const record = { run: run.id, directory, file, untilMs: begun.wall + timeoutMs };
+    const { runtimeDir, env } = options;
+    const outcome = await hand.hook({
+      directory,
+      file,
+      env: hookEnvironment({ run, snapshot: news.snapshot, now: begun, runtimeDir, lang: env['LANG'] }),
+      stdin: news.lifetimeJson.toString(),
+      timeoutMs,
+      onStarted(program) {
+        records.put({ ...record, program });
+        told.started(shown, program);
+        reportStep(job, 'delivered');
+      },
+      onLine: (stream, line) => told.line(shown, stream, line),
+    });
+    if (outcome.is !== 'not_run') records.put({ ...record, program: null });
+    told.ended(run.event, shown, outcome);
+    return outcome;
+  }
+
+  /** `stepOutcome`: of a step whose program was not started. */
+  function end(job: Job, stepOutcome: StepOutcome): void {
+    const { run } = job;
+    reportStep(job, stepOutcome);
+    if (run.event !== 'step' && !stopped) options.submit({ type: 'hook_ended', run: run.id });
+    records.remove(run.id);
+  }
+
+  function reportStep(job: Job, outcome: StepOutcome): void {
+    const { step, payload, event } = job.run;
+    if (stopped || job.reported || event !== 'step' || step === undefined || payload === undefined) return;
+    job.reported = true;
+    options.submit({ type: 'steps_done', results: [{ id: payload.id, step, outcome, at: now() }] });
+  }
+
+  function skip({ event, id }: HookRun, files: readonly string[]): void {
+    if (files.length > 0) told.skipped(event, id, files);
+  }
+
+  function list(directory: string): readonly string[] {
+    const found = listHooks(config.dir, directory, owners);
+    told.leftOut(directory, found.left);
+    return found.files;
+  }
+
+  function survey(): void {
+    for (const directory of [...HOOK_EVENTS, STEP_DIRECTORY]) list(directory);
+  }
+
+  return {
+    run(run, news) {
+      if (stopped) return;
+      const job: Job = { run, news, reported: false };
+      if (events.length + steps.length < MAX_WAITING) {
+        (run.event === 'step' ? steps : events).push(job);
+        pump();
+        return;
+      }
+      log.error({ event: 'hooks_too_many', run: run.id, waiting: MAX_WAITING }, 'too many hooks wait: one is not run');
+      skip(run, [run.file ?? '*']);
+      end(job, 'refused');
+    },
+    reconfigure(next) {
+      config = next;
+      survey();
+    },
+    stop() {
+      stopped = true;
+      events.length = 0;
+      steps.length = 0;
+    },
+  };
+}
+
+interface Job {
+  readonly run: HookRun;
+  readonly news: HookNews;
+  /** Whether the step has been reported: once. */
+  reported: boolean;
+}

@@ -1,0 +1,82 @@
+/** The payloads of a daemon: signals, who is left, and what holds them together, over one memory and one scan of /proc. */
+import type { Logger } from 'pino';
+import type { Journal } from '../journal.ts';
+import type { Instant, PayloadSpec, PayloadState, StepResultReport } from '../lifetime/types.ts';
+import type { Containment } from '../ports.ts';
+import { createGroupDoor } from './cgroup-target.ts';
+import { deliver, type SignalEffect } from './delivery.ts';
+import { createKin } from './kin.ts';
+import { findGone, type Gone } from './liveness.ts';
+import { carries } from './marker.ts';
+import { createScanner, isProcessSpec, type ProcessSpec, type ProcessTable, readLeader } from './members.ts';
+
+export interface PayloadsOptions {
+  readonly procRoot?: string;
+  /** Never signalled. */
+  readonly selfPid: number;
+  readonly log: Logger;
+  readonly journal: Pick<Journal, 'done'>;
+  now(): Instant;
+  /** Throws as process.kill does; that is the default. */
+  readonly kill?: (pid: number, signal: string) => void;
+}
+
+export interface Payloads {
+  /** Carries out the signals of one tick; never throws (delivery.ts). */
+  deliver(signals: readonly SignalEffect[]): readonly StepResultReport[];
+  /** Who is gone (liveness.ts). To be called each second with every payload: what it sees is what `to all` will remember. */
+  look(specs: readonly PayloadSpec[], states?: ReadonlyMap<string, PayloadState>): Gone;
+  /** By what the processes of this payload are found, the surest that holds now. */
+  containment(spec: PayloadSpec): Containment;
+}
+
+/** Nothing is held open. */
+export function openPayloads(options: PayloadsOptions): Payloads {
+  const { selfPid, log } = options;
+  const procRoot = options.procRoot ?? '/proc';
+  const scanner = createScanner(procRoot, () => options.now().mono);
+  const door = createGroupDoor(procRoot);
+  const kin = createKin((payload) =>
+    log.warn({ event: 'kin_full', payload }, 'a payload has more processes than are remembered one by one'),
+  );
+  let scanFailed = false;
+
+  return {
+    deliver: (signals) => deliver(signals, { ...options, procRoot, kin, scanner, door }),
+    look(specs, states) {
+      kin.keep(new Set(specs.map(({ id }) => id)));
+      const processes = specs.filter(isProcessSpec);
+      const table = processes.length === 0 ? null : scan();
+      if (table !== null) for (const spec of processes) kin.watch(spec, table);
+      return findGone(specs, procRoot, {
+        selfPid,
+        kin,
+        door,
+        scan: scanner.full,
+        ...(states === undefined ? {} : { states }),
+      });
+    },
+    containment: (spec) => (isProcessSpec(spec) ? containmentOf(spec) : 'cgroup'),
+  };
+
+  function scan(): ProcessTable | null {
+    try {
+      const table = scanner.recent();
+      scanFailed = false;
+      return table;
+    } catch (error) {
+      if (!scanFailed) log.error({ event: 'payload_scan_failed', err: error }, 'the processes cannot be listed');
+      scanFailed = true;
+      return null;
+    }
+  }
+
+  function containmentOf(spec: ProcessSpec): Containment {
+    const { leader, group, marker } = spec.target;
+    if (marker !== undefined && kin.known(spec).some(({ pid }) => carries(pid, marker, procRoot) === true))
+      return 'marker';
+    const state = readLeader(spec, procRoot);
+    const leads = state.is === 'there' ? state.stat.session === leader.pid : group;
+    return group && leads ? 'session' : 'descent';
+  }
+}
