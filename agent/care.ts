@@ -8,18 +8,11 @@ import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { openHand } from './hand/open-hand.ts';
 import type { Journal } from './journal.ts';
-import type {
-  Effect,
-  HookRun,
-  Input,
-  PayloadSpec,
-  SnapshotPayload,
-  StepResult,
-  StepResultReport,
-} from './lifetime/types.ts';
+import type { Effect, HookRun, Input, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
 import { resolveCgroup } from './payloads/cgroup.ts';
 import type { SignalEffect } from './payloads/delivery.ts';
 import { openFinder } from './payloads/finder.ts';
+import { payloadChanges } from './payloads/finder-changes.ts';
 import { openHooks } from './payloads/hooks.ts';
 import { openPayloads } from './payloads/payloads.ts';
 import { openPower } from './payloads/power.ts';
@@ -79,7 +72,7 @@ export function openCare(options: CareOptions): Care {
   });
   const units = openUnits({ hand, env, log, root });
   const payloads = openPayloads({ procRoot, selfPid: process.pid, log, journal, now });
-  const unitSteps = openUnitSteps({ units, submit, deliver, log, count, now });
+  const unitSteps = openUnitSteps({ units, submit, deliver: payloads.deliver, log, count, now });
   const runs = openRuns((run) => submit({ type: 'hook_ended', run }));
   const hooks = openHooks({
     config: config.hooks,
@@ -115,22 +108,28 @@ export function openCare(options: CareOptions): Care {
   });
   finder.configure(config.payloads);
 
-  /** Also for units that systemd does not stop: their processes are signalled like any others. */
-  function deliver(effects: readonly SignalEffect[]): readonly StepResultReport[] {
-    const results = payloads.deliver(effects);
-    for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
-    return results;
-  }
-
   const rows = (): readonly SnapshotPayload[] => options.publication().payloads;
   const specOf = (id: string): PayloadSpec | undefined => rows().find(({ spec }) => spec.id === id)?.spec;
+
+  /** What the configuration does not name any more: also what an agent before this one found by another configuration. */
+  function drop(isOver: (origin: string) => boolean): void {
+    for (const { spec } of rows()) {
+      if (spec.origin === undefined || !isOver(spec.origin)) continue;
+      log.info({ event: 'payload_unconfigured', payload: spec.id }, `${spec.name}: the configuration has changed`);
+      submit({ type: 'payload_gone', id: spec.id, why: 'deregistered' });
+    }
+  }
 
   return {
     signal(effects) {
       const signals = effects.filter((effect) => effect.type === 'signal');
       const toSystemd = signals.filter(isUnitStop);
       const direct = signals.filter((effect) => !isUnitStop(effect));
-      if (direct.length > 0) submit({ type: 'steps_done', results: deliver(direct) });
+      if (direct.length > 0) {
+        const results = payloads.deliver(direct);
+        for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
+        submit({ type: 'steps_done', results });
+      }
       if (toSystemd.length > 0) void unitSteps.stop(toSystemd);
     },
     afterwards({ effects, powerOff }, publication) {
@@ -141,6 +140,8 @@ export function openCare(options: CareOptions): Care {
       power.update(powerOff);
     },
     look() {
+      const names = new Set(config.payloads.map(({ name }) => name));
+      drop((origin) => !names.has(origin));
       const specs = rows().map(({ spec }) => spec);
       if (specs.length > 0) {
         const found = payloads.look(specs, new Map(rows().map(({ spec, state }) => [spec.id, state])));
@@ -151,11 +152,11 @@ export function openCare(options: CareOptions): Care {
       finder.look(rows().map(({ spec }) => spec));
     },
     reconfigure(next) {
-      const left = new Set(next.payloads.map(({ name }) => name));
+      const { removed, changed } = payloadChanges(config.payloads, next.payloads);
+      drop((origin) => removed.includes(origin));
       for (const { spec } of rows()) {
-        if (spec.origin === undefined || left.has(spec.origin)) continue;
-        log.info({ event: 'payload_unconfigured', payload: spec.id }, `${spec.name} is no longer in the configuration`);
-        submit({ type: 'payload_gone', id: spec.id, why: 'deregistered' });
+        const change = changed.get(spec.origin ?? '');
+        if (change !== undefined) submit({ type: 'payload_updated', id: spec.id, change });
       }
       config = next;
       finder.configure(next.payloads);

@@ -1,55 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { exampleConfig } from '../agent/config/example.ts';
-import { type Config, type ConfigFlags, configSchema, describeProblem, loadConfig, policyOf } from '../agent/config.ts';
+import { configSchema, policyOf } from '../agent/config.ts';
 import { chooseSources } from '../agent/sources/create.ts';
 import { NO_FACTS } from '../agent/sources/facts.ts';
+import { load, loadGood, toml } from './support/load-config.ts';
 
 const ROOT = path.resolve(import.meta.dirname ?? __dirname, '..');
-
-interface Given {
-  readonly files?: Readonly<Record<string, string>>;
-  readonly env?: Readonly<Record<string, string>>;
-  readonly flags?: ConfigFlags;
-  /** Name below the temporary directory to be given as --config. */
-  readonly file?: string;
-}
-
-async function load(given: Given) {
-  const etcDir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-config-'));
-  try {
-    for (const [name, text] of Object.entries(given.files ?? {})) {
-      fs.mkdirSync(path.dirname(path.join(etcDir, name)), { recursive: true });
-      fs.writeFileSync(path.join(etcDir, name), text);
-    }
-    const file = given.file === undefined ? {} : { file: path.join(etcDir, given.file) };
-    const result = await loadConfig({ ...file, etcDir, env: given.env ?? {}, flags: given.flags ?? {} });
-    const relative = (text: string) => text.replaceAll(`${etcDir}/`, '');
-    return result.ok
-      ? {
-          config: result.config,
-          warnings: result.warnings.map(relative),
-          files: result.files.map(relative),
-          problems: [],
-        }
-      : { config: undefined, warnings: [], files: [], problems: result.problems.map(describeProblem).map(relative) };
-  } finally {
-    fs.rmSync(etcDir, { recursive: true });
-  }
-}
-
-async function loadGood(given: Given): Promise<Config> {
-  const { config, problems } = await load(given);
-  assert.deepEqual(problems, []);
-  assert.ok(config);
-  return config;
-}
-
-const toml = (text: string): Given => ({ files: { 'config.toml': text } });
 
 test('no file, no variable, no flag: the defaults of DESIGN.md', async () => {
   const { config, warnings, files } = await load({});
@@ -71,7 +31,13 @@ test('no file, no variable, no flag: the defaults of DESIGN.md', async () => {
         { at: 5000, signal: 'SIGKILL' },
       ],
       atDeadline: 'nothing',
+      whenDone: 'nothing',
+      idleMs: 300_000,
     },
+    payloads: [],
+    hooks: { dir: '/etc/mjf-agent/hooks.d', user: null, timeoutMs: 300_000 },
+    webhooks: [],
+    handSocket: '/run/mjf-agent-hand.sock',
     notice: {},
     publish: { shutdownKeys: 'always', shutdownTimeFile: null, linkEtc: true },
     report: { joboutputs: null },
@@ -120,19 +86,6 @@ test('later wins: config.toml < conf.d by name < environment < flags; tables mer
   assert.deepEqual([config.stop.drainMs, config.stop.graceMs], [7_200_000, 180_000]);
 });
 
-test('[[payload]] of several files add up, each with a warning that names its file', async () => {
-  const { warnings, problems } = await load({
-    files: {
-      'config.toml': '[[payload]]\nname = "condor"\nunit = "condor.service"\n',
-      'conf.d/a.toml': '[[payload]]\nname = "other"\npidfile = "/run/x.pid"\n',
-    },
-  });
-  assert.deepEqual(problems, []);
-  assert.equal(warnings.length, 2);
-  assert.match(warnings[0] ?? '', /^config\.toml: payload\[0\]: payload "condor" is not looked after/);
-  assert.match(warnings[1] ?? '', /^conf\.d\/a\.toml: payload\[1\]: payload "other"/);
-});
-
 test('every error at once, each with its file, its key and what would be right', async () => {
   const { problems } = await load({
     files: {
@@ -152,7 +105,7 @@ test('every error at once, each with its file, its key and what would be right',
       'config.toml: runtime_dir: expected an absolute path such as "/run/mjf-agent", got "run"',
       'config.toml: stop.grace: expected a duration such as "2m", got 5',
       'config.toml: stop.drain: expected a duration such as "2m", got "soon"',
-      'config.toml: stop.steps[0].signal: is missing, expected a signal name such as "SIGTERM"',
+      'config.toml: stop.steps[0]: needs one of signal (a signal name such as "SIGTERM"), hook (the name of a program in hooks.d/steps such as "save-state")',
       'config.toml: stop.steps[1].signal: expected a signal name such as "SIGTERM", got "SIGTREM"',
       'conf.d/a.toml: publish.link_etc: expected true or false, got "yes"',
       'conf.d/a.toml: publish.shutdown_keys: expected one of "always", "draining", got "never"',

@@ -117,6 +117,19 @@ test('no ambient or inheritable capability reaches a child, and its pid is the o
   assert.equal(/self (\d+)/.exec(clean)?.[1], /^pid (\d+)$/m.exec(clean)?.[1]);
 });
 
+test('as another user: its ids, its groups, and nothing of root', {
+  skip: isRoot ? false : 'not root: nobody else can be become',
+}, async () => {
+  const user = { name: 'nobody', uid: 65534, gid: 65534 };
+  const shown = await output(
+    started(spawnClean('cat', ['/proc/self/status'], { user, stdio: ['ignore', 'pipe', 'inherit'] })),
+  );
+  assert.match(shown, /^Uid:\t65534\t65534\t65534\t65534$/m);
+  assert.match(shown, /^Gid:\t65534\t65534\t65534\t65534$/m);
+  assert.match(shown, /^Groups:\t65534 ?$/m);
+  assert.match(shown, /^CapPrm:\t0{16}$/m);
+});
+
 test('capabilities would leak and nothing can drop them: nothing is started', (t) => {
   const root = place(t);
   fs.mkdirSync(path.join(root, 'self'));
@@ -127,4 +140,6 @@ test('capabilities would leak and nothing can drop them: nothing is started', (t
     return stat(file);
   });
   assert.deepEqual(spawnClean('true', [], { procRoot: root }), { error: 'no_setpriv', command: 'true' });
+  const user = { name: 'nobody', uid: 65534, gid: 65534 };
+  assert.deepEqual(spawnClean('true', [], { user }), { error: 'no_setpriv', command: 'true' }, 'never as root instead');
 });

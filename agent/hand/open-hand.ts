@@ -4,7 +4,7 @@ import type { HooksConfig } from '../config/types.ts';
 import { askHand, askHook } from './client.ts';
 import type { Hand, HandResult, HookOutcome, HookRequest } from './hand.ts';
 import { followProgram } from './program.ts';
-import type { HandRequest } from './protocol.ts';
+import { type HandRequest, UNIT_NAME } from './protocol.ts';
 import { runHook } from './run-hook.ts';
 import { changeUnits, powerOff, type Systemctl } from './systemctl.ts';
 import { type UserEntry, userFinder } from './user.ts';
@@ -77,7 +77,12 @@ export function openHand(options: HandOptions): Hand {
   }
 
   return {
-    units: (verb, units) => byRoot({ verb: 'units', action: verb, units }, () => changeUnits(verb, units, how)),
+    async units(verb, units) {
+      // systemctl takes patterns, and everything for an empty list.
+      const odd = units.length === 0 ? 'nothing' : units.find((unit) => !UNIT_NAME.test(unit));
+      if (odd !== undefined) return { ok: false, code: 'refused', detail: `${odd} is not the full name of a unit` };
+      return byRoot({ verb: 'units', action: verb, units }, () => changeUnits(verb, units, how));
+    },
     powerOff: () => byRoot({ verb: 'power_off' }, () => powerOff(how)),
     hook,
   };

@@ -31,6 +31,8 @@ export interface ServeOptions {
   readonly procRoot: string;
   /** Where systemctl is searched. */
   readonly path?: string;
+  /** How long the request has waited for this program to start: that belongs to a hook's time. Default 0. */
+  readonly waitedMs?: number;
 }
 
 /** Exit code 0 once the request was answered, whatever the answer; 1 where there is no connection. */
@@ -55,6 +57,7 @@ export async function handMain(options: Partial<ServeOptions> = {}): Promise<num
       log,
       scratchDir: SCRATCH_DIR,
       procRoot: '/proc',
+      waitedMs: performance.now(),
       ...options,
     });
   } finally {
@@ -111,8 +114,7 @@ export async function serveHand(connection: net.Socket, options: ServeOptions): 
     const outcome = await runHook(
       {
         ...request,
-        // The time that this program took to start belongs to the hook's.
-        timeoutMs: Math.max(1, request.timeoutMs - performance.now()),
+        timeoutMs: Math.max(1, request.timeoutMs - (options.waitedMs ?? 0)),
         onStarted: (started) => say({ started }),
         onLine: (stream, text) => say({ stream, line: text }),
         signal: abort.signal,

@@ -2,11 +2,11 @@
  * Our clock was stepped (SEMANTICS S4.2): every instant that it had stamped in this boot moves with it, so that ten minutes
  * stay ten minutes and a notice without a time of its own keeps its distance (S1.3). What the host said stays as it said it.
  */
-import { type Held, type KnownNotice, own } from './held.ts';
+import type { Held, KnownNotice } from './held.ts';
 import { collectNotices } from './notice.ts';
 import { CLOCK_TOLERANCE_MS } from './observe.ts';
 import { mapValues, type PayloadRecord, type SourceRecord, type State } from './state.ts';
-import type { HooksRecord } from './told.ts';
+import type { HooksRecord, ToldNotice } from './told.ts';
 import type { Instant } from './types.ts';
 
 /** `bootWallMs`: where boot lies on the corrected clock. */
@@ -33,22 +33,19 @@ export function clockStepped(state: State, bootWallMs: number, now: Instant): St
     operator: { ...state.operator, notices: notices(state.operator.notices) },
     payloads: mapValues(state.payloads, (record) => shiftPayload(record, shift)),
   };
-  return { ...next, hooks: toldSince(state, next, now) };
+  return { ...next, hooks: toldSince(state, next, now, shift) };
 }
 
 /** A time that moved with the clock alone is no news for the operator's programs: it is as far away as before. */
-function toldSince(before: State, after: State, now: Instant): HooksRecord {
-  if (Object.keys(before.hooks.notices).length === 0) return before.hooks;
-  const moved = new Map(collectNotices(after, now).map((notice) => [notice.id, notice]));
-  const notices = { ...before.hooks.notices };
-  for (const { id, deadlineMs } of collectNotices(before, now)) {
-    const told = own(notices, id);
-    const there = moved.get(id);
-    if (told === undefined || there === undefined) continue;
-    const time = told.deadlineMs === deadlineMs ? there.deadlineMs : told.deadlineMs;
-    notices[id] = { ...told, deadlineMs: time, firstSeenMs: there.firstSeenMs };
-  }
-  return { ...before.hooks, notices };
+function toldSince(before: State, after: State, now: Instant, shift: Shift): HooksRecord {
+  const { hooks } = before;
+  const timesOf = (state: State) => new Map(collectNotices(state, now).map(({ id, deadlineMs }) => [id, deadlineMs]));
+  const [were, are] = [timesOf(before), timesOf(after)];
+  const notices = Object.entries(hooks.notices).map(([id, told]): [string, ToldNotice] => {
+    const deadlineMs = were.get(id) === told.deadlineMs ? (are.get(id) ?? told.deadlineMs) : told.deadlineMs;
+    return [id, { ...told, deadlineMs, firstSeenMs: shift(told.firstSeenMs) }];
+  });
+  return notices.length === 0 ? hooks : { ...hooks, notices: Object.fromEntries(notices) };
 }
 
 type Shift = (ms: number) => number;

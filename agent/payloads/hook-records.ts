@@ -36,6 +36,9 @@ export interface HookRecordOptions {
 /** What a record takes with names of 255 bytes. */
 const MAX_BYTES = 8_192;
 
+/** What we put there, and what a crash leaves of it (the private directory in which a program's pipes are made too). */
+const OURS = /^(run-.*\.json(\.new)?|hook-[A-Za-z0-9]{6})$/;
+
 /** Reads what is left and forgets what is damaged or from another boot, where pids mean nothing. Never throws. */
 export function openHookRecords({ dir, procRoot, onError }: HookRecordOptions): HookRecords {
   const boot = bootId(procRoot);
@@ -49,11 +52,12 @@ export function openHookRecords({ dir, procRoot, onError }: HookRecordOptions): 
       told = true;
     }
   };
-  const fileOf = (run: string): string => path.join(dir, `${encodeURIComponent(run).slice(0, 200)}.json`);
+  const fileOf = (run: string): string => path.join(dir, `run-${encodeURIComponent(run).slice(0, 200)}.json`);
   const left = new Map<string, HookRecord>();
   trying('hook records cannot be read', () => {
     makeDir(dir, 0o700);
     for (const name of fs.readdirSync(dir)) {
+      if (!OURS.test(name)) continue;
       const file = path.join(dir, name);
       const record = name.endsWith('.json') ? readRecord(file, boot) : null;
       if (record === null || fileOf(record.run) !== file) fs.rmSync(file, { recursive: true, force: true });

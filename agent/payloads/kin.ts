@@ -33,8 +33,8 @@ interface Memory {
   full: boolean;
 }
 
-/** `onFull`: once for a payload that has more processes than are remembered. */
-export function createKin(onFull: (id: string) => void = () => {}): Kin {
+/** `onFull`: once for a payload that has more processes than are remembered, which are `most`. */
+export function createKin(onFull: (id: string) => void = () => {}, most = MOST_REMEMBERED): Kin {
   const memories = new Map<string, Memory>();
 
   return {
@@ -54,7 +54,7 @@ export function createKin(onFull: (id: string) => void = () => {}): Kin {
     const names = trustedNames(memory, table);
     const found = gather(spec, table, names, marked);
     for (const [pid, stat] of found) {
-      if (memory.members.size < MOST_REMEMBERED || memory.members.has(pid)) memory.members.set(pid, stat.startTicks);
+      if (memory.members.size < most || memory.members.has(pid)) memory.members.set(pid, stat.startTicks);
       else if (!memory.full) {
         memory.full = true;
         onFull(spec.id);

@@ -26,7 +26,7 @@ export interface UnitSteps {
 export interface UnitStepsOptions {
   readonly units: Pick<Units, 'available' | 'foresee' | 'look' | 'stop' | 'start'>;
   submit(input: Input): void;
-  /** Signals the processes themselves; synchronous. Its steps are written down where it happens. */
+  /** Signals the processes themselves; synchronous. Its steps are written down and counted where it happens. */
   deliver(effects: readonly SignalEffect[]): readonly StepResultReport[];
   readonly log: Logger;
   /** As `Metrics.count`. */
@@ -157,7 +157,8 @@ export function openUnitSteps(options: UnitStepsOptions): UnitSteps {
   }
 
   function fallBack(orders: readonly Order[]): void {
-    if (orders.length > 0) report(options.deliver(orders.map(({ effect }) => effect)));
+    if (orders.length === 0) return;
+    submit({ type: 'steps_done', results: options.deliver(orders.map(({ effect }) => effect)) });
   }
 
   const done = ({ payload, step }: SignalEffect, outcome: StepOutcome): StepResultReport => ({

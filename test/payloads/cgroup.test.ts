@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { cgroupDirectory, cgroupMounts, isWithin, resolveCgroup } from '../../agent/payloads/cgroup.ts';
 import { openSubtree, pidsBelow, thaw } from '../../agent/payloads/subtree.ts';
 import { makeCgroup, noCgroups } from '../support/cgroups.ts';
-import { fakeProc } from '../support/fake-proc.ts';
+import { procTree } from '../support/proc-tree.ts';
 import { SCRIPTS, startPayload } from '../support/processes.ts';
 
 const PURE = '30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate';
@@ -20,7 +20,7 @@ const HYBRID = [
 function fakeTree(t: { after(fn: () => void): void }, mountRoot = '/') {
   const point = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-cgroup ')));
   t.after(() => fs.rmSync(point, { recursive: true, force: true }));
-  const proc = fakeProc(t);
+  const proc = procTree(t);
   proc.write('self/mountinfo', `41 31 0:38 ${mountRoot} ${point.replaceAll(' ', '\\040')} rw - cgroup2 cgroup2 rw\n`);
   proc.add(1, { cgroup: '/init.scope' });
   proc.add(900, { cgroup: '/system.slice/agent.service' });
@@ -41,15 +41,17 @@ function fakeTree(t: { after(fn: () => void): void }, mountRoot = '/') {
 }
 
 test('the mounts of v2: pure, hybrid, a part of the tree, odd names; none is none', (t) => {
-  const { root, write } = fakeProc(t);
+  const { root, write } = procTree(t);
   const mounts = (text: string) => {
     write('self/mountinfo', `${text}\n`);
     return cgroupMounts(root);
   };
   assert.deepEqual(mounts(PURE), [{ root: '/', point: '/sys/fs/cgroup' }]);
   assert.deepEqual(mounts(HYBRID), [{ root: '/', point: '/sys/fs/cgroup/unified' }]);
-  assert.deepEqual(mounts('9 1 0:3 /a\\040b /mnt/c\\134d rw - cgroup2 none rw'), [{ root: '/a b', point: '/mnt/c\\d' }]);
-  assert.deepEqual(mounts('9 1 0:3 /docker/1 /box rw - cgroup2 none rw\n' + PURE), [
+  assert.deepEqual(mounts('9 1 0:3 /a\\040b /mnt/c\\134d rw - cgroup2 none rw'), [
+    { root: '/a b', point: '/mnt/c\\d' },
+  ]);
+  assert.deepEqual(mounts(`9 1 0:3 /docker/1 /box rw - cgroup2 none rw\n${PURE}`), [
     { root: '/', point: '/sys/fs/cgroup' },
     { root: '/docker/1', point: '/box' },
   ]);

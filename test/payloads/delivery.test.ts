@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { type Logger, pino } from 'pino';
 import type { PayloadSpec, StepReceiver, StepResultReport } from '../../agent/lifetime/types.ts';
 import { type DeliverOptions, deliver, type SignalEffect } from '../../agent/payloads/delivery.ts';
-import { fakeProc } from '../support/fake-proc.ts';
+import { procTree } from '../support/proc-tree.ts';
 import { isAlive, SCRIPTS, specOf, startPayload, startTicksOf, untilDead } from '../support/processes.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -200,7 +200,7 @@ test('of a group with members of several users only the owner’s get the signal
 });
 
 test('never pid 1 or below, never itself, never a kernel thread', (t) => {
-  const { root, add } = fakeProc(t);
+  const { root, add } = procTree(t);
   for (const pid of [1, 7, 8, 9]) add(pid, { pgrp: 7, flags: pid === 9 ? 0x0020_0000 : 0 });
   const killed: number[] = [];
   const options = { procRoot: root, selfPid: 8, kill: (pid: number) => void killed.push(pid) };
@@ -217,7 +217,7 @@ test('never pid 1 or below, never itself, never a kernel thread', (t) => {
 });
 
 test('identity is read anew before each kill: a member replaced after the scan is let alone', (t) => {
-  const { root, add } = fakeProc(t);
+  const { root, add } = procTree(t);
   add(20);
   add(21, { pgrp: 20 });
   add(22, { pgrp: 20 });
@@ -231,7 +231,7 @@ test('identity is read anew before each kill: a member replaced after the scan i
 });
 
 test('a child born between scan and kill is caught by the next round; the rounds are bounded', (t) => {
-  const { root, add, remove } = fakeProc(t);
+  const { root, add, remove } = procTree(t);
   add(30);
   let next = 31;
   const killed: number[] = [];
@@ -251,7 +251,7 @@ test('a child born between scan and kill is caught by the next round; the rounds
 });
 
 test('to all: a daemon’s child whose parent has ended is found by group and session', (t) => {
-  const { root, add, remove } = fakeProc(t);
+  const { root, add, remove } = procTree(t);
   add(40);
   add(41, { ppid: 40, pgrp: 41, session: 41, start: 110 });
   add(42, { ppid: 41, pgrp: 42, session: 41, start: 120 });
@@ -268,7 +268,7 @@ test('to all: a daemon’s child whose parent has ended is found by group and se
 });
 
 test('identity not readable (hidepid): refused, said so, nobody is signalled', (t) => {
-  const { root, add } = fakeProc(t);
+  const { root, add } = procTree(t);
   add(50);
   fs.rmSync(path.join(root, '50/stat'));
   fs.mkdirSync(path.join(root, '50/stat'));
@@ -321,7 +321,7 @@ test('S3.6 each step is in the journal before the next kill', async (t) => {
 });
 
 test('one scan of /proc serves all group effects of a round', (t) => {
-  const { root, add } = fakeProc(t);
+  const { root, add } = procTree(t);
   const specs = Array.from({ length: 50 }, (_, n) => {
     add(100 + n);
     return specOf({ ref: { pid: 100 + n, startTicks: 100 } });

@@ -96,7 +96,17 @@ test('hidepid=1 and 2: a process of another user is unreadable, not gone', { ski
   }
 });
 
-const fakeStat = { pid: 9, startTicks: 1, ppid: 2, pgrp: 0, session: 0, state: 'S', flags: 0, threads: 1, comm: 'kworker/0:1' };
+const fakeStat = {
+  pid: 9,
+  startTicks: 1,
+  ppid: 2,
+  pgrp: 0,
+  session: 0,
+  state: 'S',
+  flags: 0,
+  threads: 1,
+  comm: 'kworker/0:1',
+};
 
 function assertUnreadable(read: () => unknown): void {
   assert.throws(read, (error) => error instanceof ProcessUnreadableError && error.code === 'unreadable');

@@ -9,7 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import test, { describe } from 'node:test';
 import { promisify } from 'node:util';
-import { httpValue, inSecs, startAgent } from '../support/agent.ts';
+import { inSecs, startAgent } from '../support/agent.ts';
 import { type Ending, isAlive, type TestPayload, untilDead } from '../support/processes.ts';
 import { PROGRAM, runProgram } from '../support/program.ts';
 import {
@@ -79,6 +79,10 @@ describe('exec without a daemon', { concurrency: 4 }, () => {
       ['--step', 'soon:SIGTERM'],
       ['--grace', '5'],
       ['--features', 'both'],
+      ['--memory', '4GB'],
+      ['--cpus', 'all'],
+      ['--wall', '60'],
+      ['--job-id', 'a b'],
     ]) {
       const { code, out } = await exec(...wrong, '--', 'echo', 'started');
       assert.deepEqual([code, out], [64, ''], wrong.join(' '));
@@ -210,23 +214,6 @@ describe('exec under a daemon', { concurrency: 3 }, () => {
     await agent.stop();
     assert.equal(fs.readFileSync(path.join(outputs, 'shutdown_message'), 'utf8').slice(0, 4), '100 ');
     assert.ok(!fs.readFileSync(path.join(outputs, 'shutdown_message'), 'utf8').endsWith('\n'));
-  });
-
-  test('the payload finds the agent’s output in its environment, as paths or as URLs', async (t) => {
-    const agent = await startAgent(t, { machine: { total_cpu: 8 }, job: { allocated_cpu: 4 } });
-    const script =
-      'echo "$MACHINEFEATURES $JOBFEATURES $JOBOUTPUTS"; [ ! -d "$JOBFEATURES" ] || cat "$JOBFEATURES/allocated_cpu"';
-    const run = (...options: readonly string[]) =>
-      runProgram(['exec', '--runtime-dir', agent.runtimeDir, ...options, '--', '/bin/sh', '-c', script], {
-        // What the host said to us is not what we say to the payload.
-        env: { MACHINEFEATURES: '/nonexistent/host', JOBFEATURES: '/nonexistent/host' },
-      });
-    const { runtimeDir, url } = agent;
-    const dirs = `${runtimeDir}/machinefeatures ${runtimeDir}/jobfeatures ${url}/joboutputs\n4\n`;
-    assert.deepEqual([(await run()).out, (await run('--features', 'path')).out], [dirs, dirs]);
-    const { out } = await run('--features', 'url');
-    assert.equal(out, `${url}/machinefeatures ${url}/jobfeatures ${url}/joboutputs\n`);
-    assert.equal(await httpValue(agent, '/jobfeatures/allocated_cpu'), '4\n');
   });
 
   test('S3.6 cancelled after SIGTERM: no SIGKILL follows, and the exit code is the payload’s own', async (t) => {

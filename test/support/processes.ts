@@ -106,7 +106,9 @@ export function startTicksOf(pid: number): number {
 export function isAlive(pid: number): boolean {
   try {
     const text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return !/^[ZX]/.test(text.slice(text.lastIndexOf(')') + 2));
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    // A zombie with threads left is still dying, or lives on in them.
+    return !/^[ZX]/.test(fields[0] ?? '') || (fields[0] === 'Z' && Number(fields[17]) > 1);
   } catch {
     return false;
   }

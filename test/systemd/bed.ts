@@ -24,6 +24,9 @@ export interface Bed {
   readonly within: readonly string[];
   /** A file of the container, as seen from here. */
   path(file: string): string;
+  write(file: string, text: string): void;
+  /** Its text; empty where it is not there. */
+  read(file: string): string;
   /** A command inside, to its end. */
   exec(command: readonly string[], options?: { readonly uid?: number }): Promise<Ran>;
   /** Its standard output; throws where it fails. */
@@ -113,6 +116,8 @@ export async function startBed(t: Ending, root: TestRoot): Promise<Bed> {
     leader,
     within,
     path: (file) => path.join(`/proc/${leader}/root`, file),
+    write: (file, text) => fs.writeFileSync(bed.path(file), text),
+    read: (file) => (fs.existsSync(bed.path(file)) ? fs.readFileSync(bed.path(file), 'utf8') : ''),
     exec: (command, { uid } = {}) =>
       run([
         ...within,
@@ -125,10 +130,7 @@ export async function startBed(t: Ending, root: TestRoot): Promise<Bed> {
       return out;
     },
     async units(files) {
-      for (const [name, text] of Object.entries(files)) {
-        fs.mkdirSync(path.dirname(bed.path(`/etc/systemd/system/${name}`)), { recursive: true });
-        fs.writeFileSync(bed.path(`/etc/systemd/system/${name}`), text);
-      }
+      for (const [name, text] of Object.entries(files)) bed.write(`/etc/systemd/system/${name}`, text);
       await bed.systemctl('daemon-reload');
     },
     property: async (unit, name) => (await bed.systemctl('show', '-p', name, '--value', '--', unit)).trim(),

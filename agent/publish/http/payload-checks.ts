@@ -12,12 +12,12 @@ import { ProblemError, refusal } from './problem.ts';
 const RETRY_AFTER_SECS = '60';
 
 /**
- * A client that did not hear our answer asks again: it learns where its row is, and nothing is signalled twice. `exec` takes
- * its child over from the configuration that found it first: it alone can say that it stopped it.
+ * A client that did not hear our answer asks again: it learns where its row is, and nothing is signalled twice. Only `exec`
+ * takes over its child from whoever was first, the configuration or the child itself: two would deliver otherwise.
  */
 export function refuseTwice(payloads: readonly SnapshotPayload[], found: Pick<Registration, 'target' | 'deliverer'>) {
   const same = payloads.find(({ spec, state }) => state !== 'stopped' && isSamePayload(spec, found));
-  if (same === undefined || (same.spec.origin !== undefined && found.deliverer !== undefined)) return;
+  if (same === undefined || (same.spec.deliverer === undefined && found.deliverer !== undefined)) return;
   throw new ProblemError(409, 'registered_already', 'This is registered already.', { headers: locationOf(same) });
 }
 

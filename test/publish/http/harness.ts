@@ -185,8 +185,8 @@ export function listen(url: string, headers: Record<string, string> = {}): Promi
 
 const CHILD = `
 const http = require('node:http');
-const [url, method, body, type] = process.argv.slice(1);
-const headers = type ? { 'content-type': type } : {};
+const [url, method, body, type, more] = process.argv.slice(1);
+const headers = { ...(type && { 'content-type': type }), ...JSON.parse(more) };
 const text = body.replaceAll('$PID', String(process.pid));
 const request = http.request(url, { method, headers, agent: false }, (response) => {
   let all = '';
@@ -204,9 +204,14 @@ export function askAs(
   method = 'GET',
   body = '',
   type = 'application/json',
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<{ status: number; body: string; pid: number }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['-e', CHILD, url, method, body, type], { uid, gid: uid, cwd: '/' });
+    const child = spawn(process.execPath, ['-e', CHILD, url, method, body, type, JSON.stringify(headers)], {
+      uid,
+      gid: uid,
+      cwd: '/',
+    });
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk) => {

@@ -206,15 +206,14 @@ test('exec reserves its row under its own pid, and names the process once it run
   assert.deepEqual(told(await patch('p2', { target: { pid: child } })), [409, 'not_a_reservation']);
 });
 
-test('a reservation cannot name what is registered already, nor another user’s process', {
+test('a reservation names nobody whom another exec delivers to, nor another user’s process', {
   skip: NOT_ROOT,
 }, async (t) => {
-  const running = await run(t);
-  const { url, port } = running;
+  const { url, port } = await run(t);
   const exec = waitingProcess(t);
   const theirs = waitingProcess(t, { uid: OTHER });
   const taken = waitingProcess(t);
-  await post(url, { target: { pid: taken } });
+  await post(url, { target: { pid: taken }, deliverer_pid: waitingProcess(t) });
   await post(url, { target: { pid: exec }, deliverer_pid: exec });
   const name = (pid: number) => ask(`${url}/v1/payloads/p2`, { method: 'PATCH', body: { target: { pid } } });
   assert.deepEqual(told(await name(taken)), [409, 'registered_already']);
@@ -225,7 +224,7 @@ test('a reservation cannot name what is registered already, nor another user’s
   assert.deepEqual(port.inputs, [{ type: 'payload_gone', id: 'p2', why: 'deregistered' }]);
 });
 
-test('exec takes over the row of its child that the configuration found first; others are told that it is there', async (t) => {
+test('exec takes over its child from whoever was first; others are told that it is there', async (t) => {
   const { url, port } = await run(t);
   const child = waitingProcess(t);
   const found = { kind: 'process', leader: refOf(child), group: false } as const;
@@ -235,6 +234,13 @@ test('exec takes over the row of its child that the configuration found first; o
   assert.equal(row.origin, 'pilots');
   assert.deepEqual(told(await post(url, { target: { pid: child } })), [409, 'registered_already']);
   assert.equal((await post(url, { target: { pid: child }, deliverer_pid: waitingProcess(t) })).status, 201);
+  // One that registered itself before its exec could name it: the two rows become one in the heart.
+  const itself = waitingProcess(t);
+  const exec = waitingProcess(t);
+  const reserved = await post(url, { target: { pid: exec }, deliverer_pid: exec });
+  assert.equal((await post(url, { target: { pid: itself } })).status, 201);
+  const body = { target: { pid: itself } };
+  assert.equal((await ask(`${url}/v1/payloads/${reserved.json()['id']}`, { method: 'PATCH', body })).status, 200);
 });
 
 test('that somebody tried another user’s row is logged, although he is told that there is none', {

@@ -1,0 +1,215 @@
+/** The payload's row with a daemon that answers in every way a daemon can: badly first, and well afterwards. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { pino } from 'pino';
+import { type DaemonRow, openDaemonRow } from '../../agent/exec/daemon-row.ts';
+import type { StepResultReport } from '../../agent/lifetime/types.ts';
+
+const VIEW = 'ab'.repeat(16);
+const MARKER = 'MJF_AGENT_EXEC_00=1';
+const TARGET = { pid: 4711, group: true };
+const NAMED = { ...TARGET, marker: MARKER };
+const never = new AbortController().signal;
+
+interface Asked {
+  readonly what: string;
+  readonly body: Record<string, unknown>;
+}
+interface Said {
+  readonly status: number;
+  readonly location?: string;
+  readonly body?: unknown;
+}
+/** `hang`: the answer gets lost. */
+type Saying = Said | 'hang';
+
+interface FakeDaemon {
+  readonly row: DaemonRow;
+  readonly asked: Asked[];
+  readonly logs: Record<string, unknown>[];
+}
+
+/** Answers one request after the other as told; whatever comes then is 500. */
+async function daemon(t: TestContext, sayings: readonly Saying[]): Promise<FakeDaemon> {
+  const runtimeDir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-row-'));
+  const left = [...sayings];
+  const asked: Asked[] = [];
+  const logs: Record<string, unknown>[] = [];
+  const server = http.createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const text = Buffer.concat(chunks).toString();
+      asked.push({ what: `${request.method} ${request.url}`, body: text === '' ? {} : JSON.parse(text) });
+      const said = left.shift() ?? { status: 500 };
+      if (said === 'hang') {
+        response.destroy();
+        return;
+      }
+      response.writeHead(said.status, said.location === undefined ? {} : { location: said.location });
+      response.end(JSON.stringify(said.body ?? {}));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  fs.writeFileSync(path.join(runtimeDir, 'url'), `http://127.0.0.1:${(server.address() as AddressInfo).port}\n`);
+  t.after(() => {
+    server.close();
+    fs.rmSync(runtimeDir, { recursive: true });
+  });
+  const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line)) });
+  const registration = { name: 'job', limits: { allocated_cpu: 2 } };
+  return { row: openDaemonRow({ runtimeDir, registration, marker: MARKER, view: VIEW, log }), asked, logs };
+}
+
+const created: Said = { status: 201, body: { id: 'p-1' } };
+const ok: Said = { status: 200 };
+
+test('reserved under exec’s own pid, then the process is named in it; goodbye takes it away', async (t) => {
+  const { row, asked } = await daemon(t, [created, ok, { status: 204 }]);
+  assert.equal(await row.reserve(), true);
+  assert.equal(row.id(), 'p-1');
+  assert.equal(await row.settle(TARGET, never), true);
+  // Once is enough.
+  assert.equal(await row.settle(TARGET, never), true);
+  await row.remove();
+  const reservation = {
+    name: 'job',
+    limits: { allocated_cpu: 2 },
+    target: { pid: process.pid, marker: MARKER },
+    deliverer_pid: process.pid,
+    view: VIEW,
+  };
+  assert.deepEqual(asked, [
+    { what: 'POST /v1/payloads', body: reservation },
+    { what: 'PATCH /v1/payloads/p-1', body: { target: NAMED } },
+    { what: 'DELETE /v1/payloads/p-1', body: {} },
+  ]);
+});
+
+test('a daemon that is busy is asked again; one that refuses or is not there keeps nobody waiting', async (t) => {
+  const busy = await daemon(t, [{ status: 429 }, { status: 503 }, created]);
+  assert.equal(await busy.row.reserve(), true);
+  const refuses = await daemon(t, [{ status: 403 }]);
+  assert.equal(await refuses.row.reserve(), false);
+  const lost = await daemon(t, ['hang']);
+  assert.equal(await lost.row.reserve(), false);
+  assert.deepEqual([busy.asked.length, refuses.asked.length, lost.asked.length], [3, 1, 1]);
+});
+
+test('a reservation whose answer was lost is found by its view, and the process named in it', async (t) => {
+  const taken: Said = { status: 409, location: '/v1/payloads/p-7', body: { code: 'view_taken' } };
+  const { row, asked } = await daemon(t, ['hang', taken, ok]);
+  assert.equal(await row.reserve(), false);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(row.id(), 'p-7');
+  assert.deepEqual(
+    asked.map(({ what, body }) => [what, body['target']]),
+    [
+      ['POST /v1/payloads', { pid: process.pid, marker: MARKER }],
+      ['POST /v1/payloads', NAMED],
+      ['PATCH /v1/payloads/p-7', NAMED],
+    ],
+  );
+});
+
+test('a registration whose answer was lost names its process already: 409 twice is fine', async (t) => {
+  const { row } = await daemon(t, ['hang', { status: 409, location: '/v1/payloads/p-8' }, { status: 409 }]);
+  assert.equal(await row.settle(TARGET, never), true, 'not now');
+  assert.equal(row.id(), null);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(row.id(), 'p-8');
+});
+
+test('a view that somebody else has is given up, not the registration', async (t) => {
+  const { row, asked } = await daemon(t, [{ status: 409, body: { code: 'view_taken' } }, created]);
+  assert.equal(await row.settle(TARGET, never), false);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.deepEqual(
+    asked.map(({ body }) => body['view']),
+    [VIEW, undefined],
+  );
+});
+
+test('a daemon without memory gets it again under the same view', async (t) => {
+  const { row, asked } = await daemon(t, [created, { status: 201, body: { id: 'p-2' } }]);
+  await row.settle(TARGET, never);
+  row.forgotten();
+  assert.equal(row.id(), null);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(row.id(), 'p-2');
+  assert.deepEqual(
+    asked.map(({ what, body }) => [what, body['view'], body['target']]),
+    [
+      ['POST /v1/payloads', VIEW, NAMED],
+      ['POST /v1/payloads', VIEW, NAMED],
+    ],
+  );
+});
+
+test('S4.2 a reservation that is not entered yet is not forgotten: it is named as soon as it is there', async (t) => {
+  const { row, asked } = await daemon(t, [created, { status: 404 }, ok]);
+  await row.reserve();
+  assert.equal(await row.settle(TARGET, never), false);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(row.id(), 'p-1');
+  assert.deepEqual(
+    asked.map(({ what }) => what),
+    ['POST /v1/payloads', 'PATCH /v1/payloads/p-1', 'PATCH /v1/payloads/p-1'],
+  );
+});
+
+test('a process that may not be named leaves the reservation, and its view, as they are; told once', async (t) => {
+  const { row, asked, logs } = await daemon(t, [created, { status: 403, body: { detail: 'mixed' } }]);
+  await row.reserve();
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.equal(row.id(), 'p-1');
+  assert.equal(asked.length, 2);
+  assert.deepEqual(
+    logs.filter(({ level }) => level === 40).map(({ event, status }) => [event, status]),
+    [['registration_refused', 403]],
+  );
+});
+
+test('one that has ended before it could be named is nobody’s fault', async (t) => {
+  const { row, logs } = await daemon(t, [created, { status: 422 }]);
+  await row.reserve();
+  assert.equal(await row.settle(TARGET, never), true);
+  assert.deepEqual(
+    logs.filter(({ level }) => level === 40),
+    [],
+  );
+});
+
+test('what was done is told in batches, in order, and again until it is taken', async (t) => {
+  const { row, asked } = await daemon(t, [created, { status: 500 }, ok]);
+  await row.settle(TARGET, never);
+  const report = (index: number): StepResultReport => ({
+    id: 'payload',
+    step: { episode: 1, index, signal: 'SIGTERM' },
+    outcome: 'delivered',
+    at: { wall: 1_766_439_000_000 + index * 1000, mono: 5 },
+  });
+  await row.acknowledge(report(0));
+  await row.acknowledge(report(1));
+  await row.acknowledge();
+  const sent = asked.slice(1).map(({ what, body }) => {
+    const results = body['results'] as { index: number; at: number }[];
+    return [what, results.map(({ index, at }) => [index, at])];
+  });
+  assert.deepEqual(sent, [
+    ['POST /v1/payloads/p-1/steps_done', [[0, 1_766_439_000]]],
+    [
+      'POST /v1/payloads/p-1/steps_done',
+      [
+        [0, 1_766_439_000],
+        [1, 1_766_439_001],
+      ],
+    ],
+  ]);
+});

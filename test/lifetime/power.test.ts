@@ -1,0 +1,259 @@
+/** When the machine is to be switched off: after its deadline (S3.7), or because all is done (S5.2). */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { partsOf, restoreState } from '../../agent/lifetime/state.ts';
+import { step } from '../../agent/lifetime/step.ts';
+import type { EscalationStep, PayloadSpec } from '../../agent/lifetime/types.ts';
+import { type History, HOUR, history, MINUTE, payload, SECOND, START, secs, unit } from './history.ts';
+
+const DEADLINE = START + 2 * HOUR;
+const shutdown = (h: History, deadlineMs: number) =>
+  h.says('directory', { machine: { total_cpu: '8', shutdowntime: secs(deadlineMs) } });
+const clear = (h: History) => h.saysUntilSettled('directory', { machine: { total_cpu: '8' } });
+
+describe('S3.7 at the deadline', () => {
+  function over(policy = {}, ...specs: PayloadSpec[]) {
+    const h = history({ policy: { atDeadline: 'poweroff', ...policy } });
+    for (const spec of specs) h.register(spec);
+    shutdown(h, DEADLINE);
+    h.until(DEADLINE - 1);
+    assert.equal(h.powerOff(), null);
+    h.pass(1);
+    return h;
+  }
+  test('S3.7 off at that very moment where nobody lives, by waking up itself', () => {
+    assert.equal(over().powerOff(), 'deadline');
+  });
+  test('S3.7 nor before it where all have ended already', () => {
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p'));
+    shutdown(h, DEADLINE);
+    h.until(DEADLINE - MINUTE);
+    h.gone('p');
+    assert.deepEqual([h.phase(), h.powerOff()], ['stopped', null]);
+  });
+  test('S3.7 off when all steps have been taken, though the payload lives', () => {
+    assert.equal(over({}, payload('p')).powerOff(), 'deadline');
+  });
+  test('S3.7 never without being asked to', () => {
+    const h = over({ atDeadline: 'nothing' });
+    h.pass(24 * HOUR);
+    assert.equal(h.powerOff(), null);
+  });
+  test('S3.5 whoever comes after the deadline has his 30 s until the SIGKILL', () => {
+    const h = over();
+    h.register(payload('p'));
+    assert.equal(h.powerOff(), null, 'taken back');
+    h.pass(30 * SECOND - 1);
+    assert.deepEqual([h.powerOff(), h.sentTo('p', DEADLINE)], [null, 'SIGTERM@0']);
+    h.pass(1);
+    assert.deepEqual([h.powerOff(), h.sentTo('p', DEADLINE)], ['deadline', 'SIGTERM@0 SIGKILL@30']);
+  });
+  test('S3.5 or until he is gone', () => {
+    const h = over();
+    h.register(payload('p'));
+    h.gone('p');
+    assert.equal(h.powerOff(), 'deadline');
+  });
+  test('S3.5 of several the last counts', () => {
+    const h = over();
+    h.register(payload('p'));
+    h.pass(20 * SECOND);
+    h.register(payload('q'));
+    h.pass(10 * SECOND);
+    assert.equal(h.powerOff(), null);
+    h.pass(20 * SECOND);
+    assert.equal(h.powerOff(), 'deadline');
+  });
+  test('S3.4 one that has no steps keeps nobody waiting', () => {
+    assert.equal(over({}, payload('p', { steps: [] })).powerOff(), 'deadline');
+  });
+  test('S3.7 a later time or a clear takes it back', () => {
+    for (const change of [clear, (h: History) => shutdown(h, DEADLINE + HOUR)]) {
+      const h = over({}, payload('p'));
+      assert.equal(h.powerOff(), 'deadline');
+      change(h);
+      assert.equal(h.powerOff(), null);
+    }
+  });
+  test('S3.3 a payload’s own deadline switches nothing off', () => {
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p', { deadlineMs: START + MINUTE }));
+    h.pass(HOUR);
+    assert.equal(h.powerOff(), null);
+  });
+  test('S3.8 the last step of exec is waited for', () => {
+    const h = over({}, payload('p', { deliverer: { pid: 77, startTicks: 7 } }));
+    const says = (signal: string, index: number) =>
+      h.send({
+        type: 'steps_done',
+        results: [{ id: 'p', step: { episode: 1, index, signal }, outcome: 'delivered', at: h.now() }],
+      });
+    says('SIGTERM', 0);
+    h.pass(30 * SECOND);
+    assert.equal(h.powerOff(), null);
+    says('SIGKILL', 1);
+    assert.equal(h.powerOff(), 'deadline');
+  });
+  for (const [what, before] of [
+    ['says nothing at all', () => {}],
+    [
+      'has said only its SIGTERM',
+      (h: History) =>
+        h.send({
+          type: 'steps_done',
+          results: [{ id: 'p', step: { episode: 1, index: 0, signal: 'SIGTERM' }, outcome: 'delivered', at: h.now() }],
+        }),
+    ],
+  ] as const)
+    test(`S3.8 but an exec that ${what} does not hold up the machine for ever`, () => {
+      const h = over({}, payload('p', { deliverer: { pid: 77, startTicks: 7 } }));
+      before(h);
+      h.pass(MINUTE - 1);
+      assert.equal(h.powerOff(), null);
+      h.pass(1);
+      assert.equal(h.powerOff(), 'deadline');
+    });
+  test('nor a hook of which nobody says that it was begun', () => {
+    const hook: EscalationStep = { at: 'grace', signal: 'hook:x' };
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p', { steps: [hook] }));
+    shutdown(h, START + 10 * SECOND);
+    h.loseReports();
+    h.register(payload('q', { steps: [{ at: 0, signal: 'hook:y' }] }));
+    h.pass(10 * SECOND);
+    assert.equal(h.powerOff(), null);
+    h.pass(30 * SECOND);
+    assert.equal(h.powerOff(), 'deadline');
+  });
+  test('S3.6 a unit that we stopped is not alive', () => {
+    const h = over({}, unit('u', { steps: [{ at: 'grace', signal: 'SIGTERM' }] }));
+    h.gone('u');
+    assert.equal(h.powerOff(), 'deadline');
+  });
+  test('S1.8 the deadline that the last boot ended with ends this one not', () => {
+    const h = over();
+    h.restart({ reboot: true, downMs: MINUTE });
+    shutdown(h, DEADLINE);
+    h.pass(HOUR);
+    assert.equal(h.powerOff(), null);
+  });
+});
+
+describe('S5.2 when all is done', () => {
+  function machine(policy = {}) {
+    return history({ policy: { whenDone: 'poweroff', idleMs: 5 * MINUTE, ...policy } });
+  }
+  function done(policy = {}) {
+    const h = machine(policy);
+    h.register(payload('p'));
+    h.pass(HOUR);
+    h.gone('p');
+    return h;
+  }
+  test('S5.2 idle for so long after the last end, to the millisecond, by waking up itself', () => {
+    const h = done();
+    h.pass(5 * MINUTE - 1);
+    assert.equal(h.powerOff(), null);
+    h.pass(1);
+    assert.equal(h.powerOff(), 'done');
+    h.send({ type: 'tick' });
+    assert.equal(h.powerOff(), 'done', 'as long as it is true');
+  });
+  test('S5.2 never where no payload ever lived', () => {
+    const h = machine();
+    h.pass(24 * HOUR);
+    assert.equal(h.powerOff(), null);
+  });
+  test('S5.2 never without being asked to, and at once when that is configured later', () => {
+    const h = done({ whenDone: 'nothing' });
+    h.pass(HOUR);
+    assert.equal(h.powerOff(), null);
+    h.configure({ policy: { whenDone: 'poweroff' } });
+    assert.equal(h.powerOff(), 'done');
+  });
+  test('S5.2 not while one lives; counted from the last that ended', () => {
+    const h = done();
+    h.register(payload('q'));
+    h.pass(HOUR);
+    assert.equal(h.powerOff(), null);
+    h.gone('q');
+    h.pass(5 * MINUTE - 1);
+    assert.equal(h.powerOff(), null);
+    h.pass(1);
+    assert.equal(h.powerOff(), 'done');
+  });
+  test('S5.2 a payload on its way takes it back, be it a mere reservation', () => {
+    const h = done();
+    h.pass(5 * MINUTE);
+    const self = { pid: 5, startTicks: 5 };
+    h.register(payload('r', { deliverer: self, target: { kind: 'process', leader: self, group: true } }));
+    assert.equal(h.powerOff(), null);
+    h.gone('r');
+    assert.equal(h.powerOff(), 'done', 'it has not lived, so nothing begins anew');
+  });
+  test('S5.2 a payload that said that it is done has ended', () => {
+    const h = machine();
+    h.register(payload('p'));
+    h.gone('p', 'deregistered');
+    h.pass(5 * MINUTE);
+    assert.equal(h.powerOff(), 'done');
+  });
+  test('S4.2 idleness is monotonic: no clock step shortens or lengthens it', () => {
+    for (const byMs of [-3 * HOUR, 3 * HOUR]) {
+      const h = done();
+      h.stepClock(byMs);
+      assert.equal(h.powerOff(), null);
+      h.pass(5 * MINUTE);
+      assert.equal(h.powerOff(), 'done');
+    }
+  });
+  test('S5.2 idleness goes on over a restart, and ends with the boot', () => {
+    const h = done();
+    h.pass(4 * MINUTE);
+    h.restart({ downMs: 30 * SECOND });
+    assert.equal(h.powerOff(), null);
+    h.pass(30 * SECOND);
+    assert.equal(h.powerOff(), 'done');
+    h.restart({ reboot: true });
+    h.pass(HOUR);
+    assert.equal(h.powerOff(), null);
+  });
+  test('a tally of a version that did not write when: it may have been just now', () => {
+    const h = done();
+    h.pass(HOUR);
+    const parts = new Map([...partsOf(h.state()), ['tally', { ended: 1 }] as const]);
+    const options = { sameBoot: true, bootWallMs: h.boot(), firstBootMs: h.boot(), now: h.now() };
+    const state = restoreState(parts, [], options);
+    const { wall, mono } = h.now();
+    const policy = h.state().policy;
+    const after = step(state, { type: 'configure', policy, sources: [] }, { wall, mono });
+    assert.deepEqual([after.powerOff, after.wakeAt.mono], [null, mono + 5 * MINUTE]);
+    assert.equal(step(after.state, { type: 'tick' }, { wall, mono: mono + 5 * MINUTE }).powerOff, 'done');
+    const none = restoreState(new Map([['tally', { ended: 0 }]]), [], options);
+    const idle = step(none, { type: 'configure', policy, sources: [] }, { wall, mono: mono + HOUR });
+    assert.equal(idle.powerOff, null);
+  });
+  test('S3.6 a unit that we stopped has ended; one that is started again has not', () => {
+    const h = machine();
+    h.register(unit('u'));
+    shutdown(h, START + MINUTE);
+    h.gone('u');
+    h.pass(4 * MINUTE);
+    assert.equal(h.powerOff(), null);
+    clear(h);
+    h.pass(10 * MINUTE);
+    assert.equal(h.powerOff(), null);
+  });
+  test('S3.7 the deadline goes before', () => {
+    const h = machine({ atDeadline: 'poweroff' });
+    h.register(payload('p'));
+    h.gone('p');
+    shutdown(h, START + MINUTE);
+    h.pass(MINUTE);
+    assert.equal(h.powerOff(), 'deadline');
+    clear(h);
+    h.pass(5 * MINUTE);
+    assert.equal(h.powerOff(), 'done');
+  });
+});

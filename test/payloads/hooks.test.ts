@@ -1,0 +1,363 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import type { Hand, HookOutcome, HookProgram, HookRequest } from '../../agent/hand/hand.ts';
+import { openHand } from '../../agent/hand/open-hand.ts';
+import type { HookRun, Input } from '../../agent/lifetime/types.ts';
+import { HOOK_VARIABLES, hookEnvironment } from '../../agent/payloads/hook-environment.ts';
+import { type HooksOptions, openHooks } from '../../agent/payloads/hooks.ts';
+import { OWN_UID, place, readableLog, script, until } from '../hand/fixture.ts';
+import { isAlive } from '../support/processes.ts';
+import { snapshotOf } from '../support/snapshot.ts';
+
+const emptySnapshot = snapshotOf({}).snapshot;
+const NOW = { wall: 1_800_000_000_000, mono: 1_000 };
+const NEWS = {
+  snapshot: { ...emptySnapshot, phase: 'stopping' as const },
+  lifetimeJson: Buffer.from('{"phase":"stopping"}\n'),
+};
+const STEP = { episode: 1, index: 0, signal: 'hook:save' };
+
+const event = (changes: Partial<HookRun> = {}): HookRun => ({
+  id: '1-stopping',
+  event: 'stopping',
+  byMs: null,
+  repeated: false,
+  ...changes,
+});
+const step = (changes: Partial<HookRun> = {}): HookRun => ({
+  id: 'p-1/1/0',
+  event: 'step',
+  file: 'save',
+  step: STEP,
+  payload: { id: 'p-1', name: 'job', uid: 7, pid: 99 },
+  byMs: null,
+  repeated: false,
+  ...changes,
+});
+
+interface Stage {
+  readonly dir: string;
+  readonly inputs: Input[];
+  readonly counted: string[];
+  readonly log: ReturnType<typeof readableLog>;
+  open(changes?: Partial<HooksOptions>): ReturnType<typeof openHooks>;
+  input(type: string, count?: number): Promise<Input>;
+}
+
+function stage(t: TestContext): Stage {
+  const dir = place(t);
+  const inputs: Input[] = [];
+  const counted: string[] = [];
+  const log = readableLog();
+  const config = { dir: `${dir}/hooks.d`, user: null, timeoutMs: 20_000 };
+  const hand = openHand({
+    socket: `${dir}/none`,
+    hooks: () => config,
+    env: {},
+    log: log.log,
+    uid: OWN_UID,
+    scratchDir: `${dir}/runs`,
+  });
+  return {
+    dir,
+    inputs,
+    counted,
+    log,
+    open: (changes = {}) =>
+      openHooks({
+        config,
+        hand,
+        log: log.log,
+        count: (metric, labels) => counted.push(`${metric} ${labels['event']} ${labels['outcome']}`),
+        now: () => NOW,
+        runtimeDir: '/run/x',
+        recordDir: `${dir}/runs`,
+        submit: (input) => inputs.push(input),
+        procRoot: '/proc',
+        uid: OWN_UID,
+        env: { LANG: 'C', SECRET: 'x' },
+        ...changes,
+      }),
+    async input(type, count = 1) {
+      await until(`${count} × ${type}`, () => inputs.filter((input) => input.type === type).length >= count);
+      return inputs.filter((input) => input.type === type)[count - 1] ?? { type: 'tick' };
+    },
+  };
+}
+
+/** A hand whose programs last until they are told to end. */
+function slowHand() {
+  const waiting: { readonly request: HookRequest; end(outcome: HookOutcome): void }[] = [];
+  const hand: Pick<Hand, 'hook'> = {
+    hook: (request) =>
+      new Promise((resolve) => {
+        waiting.push({ request, end: resolve });
+        request.onStarted?.({ pid: 2 ** 22 + waiting.length, startTicks: 1, pipes: [] });
+      }),
+  };
+  const well: HookOutcome = { is: 'ended', code: 0, signal: null, ms: 1 };
+  return { hand, waiting, well };
+}
+
+test('the files of an event run one after the other, with the Snapshot and what happened', async (t) => {
+  const { dir, open, input, counted, log } = stage(t);
+  const body = `echo "$(basename $0) $MJF_EVENT $MJF_PHASE $MJF_REPEATED $(cat)" >> ${dir}/out`;
+  script(`${dir}/hooks.d/stopping/10-a`, `sleep 0.1; ${body}`);
+  script(`${dir}/hooks.d/stopping/20-b`, `${body}; exit 3`);
+  script(`${dir}/hooks.d/stopping/30-c`, body);
+  script(`${dir}/hooks.d/draining/10-a`, body);
+  open().run(event(), NEWS);
+  assert.deepEqual(await input('hook_ended'), { type: 'hook_ended', run: '1-stopping' });
+  const told = 'stopping stopping 0 {"phase":"stopping"}';
+  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), `10-a ${told}\n20-b ${told}\n30-c ${told}\n`);
+  assert.deepEqual(
+    counted,
+    ['ok', 'failed', 'ok'].map((outcome) => `mjf_hooks_total stopping ${outcome}`),
+  );
+  const failed = log.lines.find((line) => line['event'] === 'hook_failed');
+  assert.deepEqual([failed?.['hook'], failed?.['code']], ['stopping/20-b', 3]);
+  await until('no records', () => fs.readdirSync(`${dir}/runs`).length === 0);
+});
+
+test('an event without files ends at once', async (t) => {
+  const { open, input } = stage(t);
+  open().run(event(), NEWS);
+  assert.deepEqual(await input('hook_ended'), { type: 'hook_ended', run: '1-stopping' });
+});
+
+test('a step is done when its program was started, not when it ends; hooks do not wait for each other', async (t) => {
+  const { dir, open, inputs, input } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'x');
+  script(`${dir}/hooks.d/stopping/a`, 'x');
+  const { hand, waiting, well } = slowHand();
+  const hooks = open({ hand });
+  hooks.run(event(), NEWS);
+  hooks.run(step(), NEWS);
+  hooks.run(event({ id: '2-stopping' }), NEWS);
+  await until('three programs', () => waiting.length === 3);
+  assert.deepEqual(inputs, [
+    { type: 'steps_done', results: [{ id: 'p-1', step: STEP, outcome: 'delivered', at: NOW }] },
+  ]);
+  for (const { end } of waiting) end(well);
+  await input('hook_ended', 2);
+  assert.equal(inputs.filter(({ type }) => type === 'steps_done').length, 1);
+});
+
+test('a step whose program is not there, or may not be run, is reported so', async (t) => {
+  const { dir, open, input } = stage(t);
+  script(`${dir}/hooks.d/steps/open`, 'true', 0o777);
+  const hooks = open();
+  hooks.run(step(), NEWS);
+  const missing = await input('steps_done');
+  assert.equal(missing.type === 'steps_done' && missing.results[0]?.outcome, 'no_process');
+  hooks.run(step({ file: 'open', id: 'p-1/1/1' }), NEWS);
+  const refused = await input('steps_done', 2);
+  assert.equal(refused.type === 'steps_done' && refused.results[0]?.outcome, 'refused');
+});
+
+test('the deadline bounds a program, and after it the rest of the event is not run', async (t) => {
+  const { dir, open, input, counted, log } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, 'exec sleep 100');
+  script(`${dir}/hooks.d/stopping/20-b`, `touch ${dir}/ran`);
+  open().run(event({ byMs: NOW.wall + 500 }), NEWS);
+  await input('hook_ended');
+  assert.deepEqual(
+    counted,
+    ['timeout', 'skipped'].map((outcome) => `mjf_hooks_total stopping ${outcome}`),
+  );
+  const skipped = log.lines.find((line) => line['event'] === 'hook_skipped');
+  assert.deepEqual(skipped?.['files'], ['20-b']);
+  assert.equal(fs.existsSync(`${dir}/ran`), false);
+});
+
+test('a run whose time is over before it begins is skipped whole; a step then counts as refused', async (t) => {
+  const { dir, open, input, counted } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, `touch ${dir}/ran`);
+  script(`${dir}/hooks.d/steps/save`, `touch ${dir}/ran`);
+  const hooks = open();
+  hooks.run(event({ byMs: NOW.wall }), NEWS);
+  await input('hook_ended');
+  hooks.run(step({ byMs: NOW.wall - 1 }), NEWS);
+  const done = await input('steps_done');
+  assert.equal(done.type === 'steps_done' && done.results[0]?.outcome, 'refused');
+  assert.deepEqual(counted, ['mjf_hooks_total stopping skipped', 'mjf_hooks_total step skipped']);
+  assert.equal(fs.existsSync(`${dir}/ran`), false);
+});
+
+test('no more than sixteen programs at once, the machine’s own events first; too many are refused', async (t) => {
+  const { dir, open, inputs } = stage(t);
+  script(`${dir}/hooks.d/stopping/a`, 'x');
+  const { hand, waiting, well } = slowHand();
+  const hooks = open({ hand });
+  for (let n = 0; n < 2_100; n += 1) hooks.run(step({ id: `p-${n}/1/0` }), NEWS);
+  const refused = inputs.filter((one) => one.type === 'steps_done' && one.results[0]?.outcome === 'refused');
+  assert.equal(refused.length, 2_100 - 16 - 2_048);
+  await until('sixteen', () => waiting.length === 16);
+  waiting[0]?.end(well);
+  await until('one more', () => waiting.length === 17);
+  hooks.run(event(), NEWS);
+  waiting[1]?.end(well);
+  await until('the event', () => waiting.length === 18);
+  assert.equal(waiting[17]?.request.directory, 'stopping');
+  hooks.stop();
+  for (const { end } of waiting) end(well);
+});
+
+test('what is left out is told once for each reason', async (t) => {
+  const { dir, open, log } = stage(t);
+  script(`${dir}/hooks.d/stopping/a.bak`, 'true');
+  const file = script(`${dir}/hooks.d/notice/b`, 'true', 0o777);
+  const hooks = open();
+  const told = () => log.lines.filter((line) => line['event'] === 'hook_left_out').map((line) => line['hook']);
+  assert.deepEqual(told(), ['notice/b', 'stopping/a.bak'], 'at the start already');
+  hooks.run(event(), NEWS);
+  hooks.reconfigure({ dir: `${dir}/hooks.d`, user: null, timeoutMs: 1000 });
+  assert.equal(told().length, 2);
+  fs.chmodSync(file, 0o644);
+  hooks.reconfigure({ dir: `${dir}/hooks.d`, user: null, timeoutMs: 1000 });
+  assert.equal(told().length, 3);
+});
+
+test('output goes to the log', async (t) => {
+  const { dir, open, input, log } = stage(t);
+  script(`${dir}/hooks.d/stopping/a`, 'echo to the log >&2');
+  open().run(event(), NEWS);
+  await input('hook_ended');
+  const line = await log.until('hook_output');
+  assert.deepEqual([line['hook'], line['stream'], line['line']], ['stopping/a', 'stderr', 'to the log']);
+});
+
+test('an agent that stops starts nothing more, and the next one follows what runs and does the rest', async (t) => {
+  const { dir, open, inputs, input, log } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);
+  script(
+    `${dir}/hooks.d/stopping/20-b`,
+    `echo b >> ${dir}/out; until [ -e ${dir}/go ]; do sleep 0.02; done; echo said`,
+  );
+  script(`${dir}/hooks.d/stopping/30-c`, `echo "c $MJF_REPEATED" >> ${dir}/out`);
+  const first = open();
+  first.run(event(), NEWS);
+  await until(
+    'the second file',
+    () => fs.existsSync(`${dir}/out`) && fs.readFileSync(`${dir}/out`, 'utf8') === 'a\nb\n',
+  );
+  first.stop();
+  const record = JSON.parse(fs.readFileSync(`${dir}/runs/run-1-stopping.json`, 'utf8'));
+  const { pid }: HookProgram = record.program;
+  t.after(() => {
+    if (isAlive(pid)) process.kill(-pid, 'SIGKILL');
+  });
+  assert.ok(isAlive(pid));
+
+  const second = open();
+  second.run(event({ repeated: true }), NEWS);
+  await log.until('hook_followed');
+  assert.deepEqual(inputs, []);
+  fs.writeFileSync(`${dir}/go`, '');
+  await input('hook_ended');
+  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), 'a\nb\nc 1\n', 'nothing ran twice');
+  assert.equal(inputs.length, 1, 'the first one reports nothing any more');
+});
+
+test('a run that a crash interrupted between two files goes on with the next one', async (t) => {
+  const { dir, open, input } = stage(t);
+  for (const name of ['10-a', '20-b']) script(`${dir}/hooks.d/stopping/${name}`, `echo ${name} >> ${dir}/out`);
+  const { hand, waiting } = slowHand();
+  const first = open({ hand });
+  first.run(event(), NEWS);
+  await until('the first file', () => waiting.length === 1);
+  // Its program is of no process: it has ended meanwhile.
+  first.stop();
+  open().run(event({ repeated: true }), NEWS);
+  await input('hook_ended');
+  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), '20-b\n');
+});
+
+test('a step that was started before the crash is reported, and not started again', async (t) => {
+  const { dir, open, input } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, `echo x >> ${dir}/out; exec sleep 100`);
+  const first = open();
+  first.run(step(), NEWS);
+  await input('steps_done');
+  const record = JSON.parse(fs.readFileSync(`${dir}/runs/run-p-1%2F1%2F0.json`, 'utf8'));
+  const { pid }: HookProgram = record.program;
+  t.after(() => {
+    if (isAlive(pid)) process.kill(-pid, 'SIGKILL');
+  });
+  await until('its output', () => fs.existsSync(`${dir}/out`));
+  first.stop();
+  open().run(step({ repeated: true }), NEWS);
+  const done = await input('steps_done', 2);
+  assert.equal(done.type === 'steps_done' && done.results[0]?.outcome, 'delivered');
+  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), 'x\n');
+  process.kill(-pid, 'SIGKILL');
+});
+
+test('records that are damaged, foreign or of another boot are forgotten', async (t) => {
+  const { dir, open, input } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);
+  fs.mkdirSync(`${dir}/runs`);
+  const program = { pid: process.pid, startTicks: 1, pipes: [] };
+  const record = { run: '1-stopping', directory: 'stopping', file: '10-a', program, untilMs: NOW.wall };
+  const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+  for (const text of [
+    '{',
+    JSON.stringify({ ...record, boot: 'another' }),
+    JSON.stringify({ ...record, boot, program: { ...program, pid: 1 } }),
+    JSON.stringify({ ...record, boot, program: { ...program, pid: -1 } }),
+    JSON.stringify({ ...record, boot, run: '../../x' }),
+    'x'.repeat(100_000),
+  ]) {
+    fs.writeFileSync(`${dir}/runs/run-1-stopping.json`, text);
+    open().run(event({ repeated: true }), NEWS);
+    await until(`the run after ${text.slice(0, 40)}`, () => fs.existsSync(`${dir}/out`));
+    fs.rmSync(`${dir}/out`);
+  }
+  await input('hook_ended', 6);
+  fs.mkdirSync(`${dir}/runs/hook-aB3xyz`);
+  fs.writeFileSync(`${dir}/runs/run-x.json.new`, '{');
+  fs.writeFileSync(`${dir}/runs/journal`, 'not ours');
+  open();
+  assert.deepEqual(fs.readdirSync(`${dir}/runs`), ['journal']);
+});
+
+test('where no record can be written hooks run all the same', async (t) => {
+  const { dir, open, input, log } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);
+  fs.writeFileSync(`${dir}/file`, '');
+  open({ recordDir: `${dir}/file/below` }).run(event(), NEWS);
+  await input('hook_ended');
+  assert.ok(fs.existsSync(`${dir}/out`));
+  await log.until('hook_records_failed');
+});
+
+test('the environment: one line each, of bounded length, nothing where there is nothing to say', () => {
+  const snapshot = {
+    ...emptySnapshot,
+    deadlineMs: 1_800_000_090_999,
+    localDeadlineMs: 1_800_000_060_999,
+    reason: 'a\nb\0c'.repeat(500),
+  };
+  const context = { snapshot, now: NOW, runtimeDir: '/run/x', lang: 'de_CH.UTF-8; rm' };
+  const notice = { id: 'ec2/spot', kind: 'terminate' as const, deadlineMs: 1_800_000_090_000 };
+  const env = hookEnvironment({ ...context, run: event({ event: 'notice', notice }) });
+  assert.equal(env['MJF_DEADLINE'], '1800000090');
+  assert.equal(env['MJF_REMAINING_SECS'], '60', 'on this machine’s clock');
+  assert.equal(env['MJF_NOTICE_ID'], 'ec2/spot');
+  assert.equal(env['MJF_NOTICE_DEADLINE'], '1800000090');
+  assert.equal(env['LANG'], 'C.UTF-8');
+  assert.equal(env['MACHINEFEATURES'], '/run/x/machinefeatures');
+  assert.ok(!('MJF_PAYLOAD_ID' in env));
+  assert.match(env['MJF_REASON'] ?? '', /^[a-c ]{1024}$/);
+  const of = hookEnvironment({ ...context, run: step({ byMs: NOW.wall - 5_000, repeated: true }) });
+  assert.deepEqual(
+    [of['MJF_PAYLOAD_ID'], of['MJF_PAYLOAD_NAME'], of['MJF_PAYLOAD_PID'], of['MJF_PAYLOAD_UID'], of['MJF_REPEATED']],
+    ['p-1', 'job', '99', '7', '1'],
+  );
+  assert.equal(of['MJF_REMAINING_SECS'], '0');
+  const names = new Set(HOOK_VARIABLES.map(({ name }) => name));
+  for (const name of [...Object.keys(env), ...Object.keys(of)]) assert.ok(names.has(name), name);
+  const quiet = hookEnvironment({ ...context, snapshot: emptySnapshot, run: event() });
+  for (const name of ['MJF_DEADLINE', 'MJF_REMAINING_SECS', 'MJF_REASON']) assert.ok(!(name in quiet), name);
+});
