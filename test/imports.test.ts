@@ -41,8 +41,6 @@ const EXCEPTIONS: readonly (readonly [from: RegExp, to: string, reason: string])
     'agent/payloads/process.ts',
     'who calls and who registers is read from /proc in one place',
   ],
-  [/^agent\/commands\//, 'agent/payloads/process.ts', 'the same reader of /proc'],
-  [/^agent\/commands\//, 'agent/spawn-clean.ts', 'every child is started by one function that drops capabilities'],
   [
     /^agent\/sources\/create\.ts$/,
     'agent/config/types.ts',

@@ -1,7 +1,7 @@
 /**
- * Runs the tests: `node test/run.mjs fast|slow|faults`. `fast` needs nothing but Node; `slow` (`*.slow.test.ts`) has real
- * namespaces, a real bus, real processes by the dozen and platforms that keep one waiting; `faults` walks through crashes and
- * takes minutes. Works on Node 20, 22 and 24, whose own globs and defaults differ.
+ * Runs the tests: `node test/run.mjs fast|slow|faults|systemd`. `fast` needs nothing but Node; `slow` (`*.slow.test.ts`) has
+ * real namespaces, a real bus, real processes by the dozen and platforms that keep one waiting; `faults` walks through crashes
+ * and takes minutes; `systemd` boots containers. Works on Node 20, 22 and 24, whose own globs and defaults differ.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
@@ -15,6 +15,7 @@ const ROOT = path.resolve(TEST, '..');
 const SLOW = {
   slow: 'npm run test:slow',
   faults: 'node test/run.mjs faults',
+  systemd: 'node test/run.mjs systemd',
   guest: 'needs a virtual machine: see test/guest',
   bench: 'npm run bench:latency',
 };
@@ -22,8 +23,8 @@ const SLOW = {
 const FILES_AT_ONCE = 3;
 
 const [suite = 'fast', ...patterns] = process.argv.slice(2);
-if (suite !== 'fast' && suite !== 'slow' && suite !== 'faults') {
-  console.error(`usage: node test/run.mjs fast|slow|faults [PART-OF-A-FILE-NAME…] (got "${suite}")`);
+if (!['fast', 'slow', 'faults', 'systemd'].includes(suite)) {
+  console.error(`usage: node test/run.mjs fast|slow|faults|systemd [PART-OF-A-FILE-NAME…] (got "${suite}")`);
   process.exit(64);
 }
 

@@ -9,7 +9,7 @@ import { counts, type NoticeInForce } from './notice.ts';
 import type { HooksRecord, OpenRun, ToldNotice } from './told.ts';
 import type { Effect, HookEvent, Instant, Phase } from './types.ts';
 
-/** Each open run may be a process. Phases keep room of their own: a host with many notices must not silence them. */
+/** Each open run may be a running program. Phases keep room of their own: a host with many notices must not silence them. */
 const MAX_OPEN = 64;
 const MAX_OPEN_NOTICES = 48;
 

@@ -37,10 +37,13 @@ function isOver(alive: readonly PayloadRecord[], policy: Policy, plan: MachinePl
   let waits = false;
   for (const record of alive) {
     const until = stepsEnd(record, policy, plan);
-    if ((until.wall ?? now.wall) <= now.wall && (until.mono ?? now.mono) <= now.mono) continue;
+    // Only what is ahead: a moment that has passed would wake us again and again.
+    const wall = until.wall !== null && until.wall > now.wall ? until.wall : null;
+    const mono = until.mono !== null && until.mono > now.mono ? until.mono : null;
+    if (wall === null && mono === null) continue;
     waits = true;
-    wake.wall = earliest(wake.wall, until.wall);
-    wake.mono = earliest(wake.mono, until.mono);
+    wake.wall = earliest(wake.wall, wall);
+    wake.mono = earliest(wake.mono, mono);
   }
   return !waits;
 }
@@ -51,21 +54,19 @@ function stepsEnd(record: PayloadRecord, policy: Policy, plan: MachinePlan): Wak
   const deadlineMs = payloadDeadline(spec, plan)?.deadlineMs;
   if (deadlineMs === undefined) return { wall: null, mono: null };
   const running = runningEpisode(record);
-  const taken = new Set(
-    running?.marks.flatMap(({ step, state }) => (state === 'issued' || state === 'repeat' ? [] : [step.index])),
-  );
+  const marks = new Map(running?.marks.map((mark) => [mark.step.index, mark]));
   // Whose stop signal has not gone out gets it at the deadline, or as soon as it is there (S3.7).
   const latestMs = Math.max(deadlineMs, spec.registeredMs);
   const steps = running?.steps ?? orderedSteps(spec, policy);
-  const open = planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, latestMs).filter(
-    ({ index }) => !taken.has(index),
-  );
-  const last = open.reduce((wall, step) => Math.max(wall, step.dueMs), Number.NEGATIVE_INFINITY);
-  if (open.length === 0) return { wall: null, mono: null };
-  const anchor = running?.anchor;
-  return anchor == null
-    ? { wall: last + REPORT_WITHIN_MS, mono: null }
-    : { wall: null, mono: anchor.mono + (last - anchor.wall) + REPORT_WITHIN_MS };
+  const end: Wake = { wall: null, mono: null };
+  for (const step of planSteps(spec, policy, steps, deadlineMs, running?.anchor ?? null, latestMs)) {
+    const mark = marks.get(step.index);
+    if (mark !== undefined && mark.state !== 'issued' && mark.state !== 'repeat') continue;
+    const dueMono = mark?.at.mono ?? step.dueMono;
+    if (dueMono !== null) end.mono = Math.max(end.mono ?? dueMono, dueMono + REPORT_WITHIN_MS);
+    else end.wall = Math.max(end.wall ?? step.dueMs, step.dueMs + REPORT_WITHIN_MS);
+  }
+  return end;
 }
 
 /** Payloads have lived, none does now, and the machine has been idle for long enough. */

@@ -32,5 +32,5 @@ export const isSamePayload = (
   b: Pick<PayloadSpec, 'target' | 'deliverer'>,
 ): boolean => isReservation(a) === isReservation(b) && isSameTarget(a.target, b.target);
 
-/** The process that stands for it in hooks' environment; null: a unit or control group has no one process. */
+/** The process that stands for it in hooks' environment; null: in a unit or control group there is no such one. */
 export const pidOf = ({ target }: PayloadSpec): number | null => (target.kind === 'process' ? target.leader.pid : null);

@@ -6,7 +6,7 @@ import { type GroupDoor, type GroupTarget, groupPath } from './cgroup-target.ts'
 import type { Kin } from './kin.ts';
 import type { MarkerReader } from './marker.ts';
 import { groupMembers, groupOf, isProcessSpec, type ProcessSpec, type ProcessTable, readLeader } from './members.ts';
-import { isZombie, ProcessUnreadableError, readCgroup, readProcessStat } from './process.ts';
+import { isZombie, type ProcessStat, ProcessUnreadableError, readCgroup, readProcessStat } from './process.ts';
 import { pidsBelow, type Subtree, thaw, type WriteOutcome } from './subtree.ts';
 
 export interface Aim {
@@ -113,14 +113,18 @@ function aimAtGroup(spec: PayloadSpec, target: GroupTarget, context: AimContext)
     const { pids, complete } = pidsBelow(subtree);
     if (!complete) log.warn({ event: 'cgroup_too_large', payload: spec.id, path }, 'a control group is not read whole');
     return pids.flatMap((pid) => {
-      try {
-        const stat = readProcessStat(pid, procRoot);
-        return stat === null || isZombie(stat) ? [] : [stat];
-      } catch {
-        // Not left out in silence: the kill will find it unreadable too, and refuse it.
-        return [{ pid, startTicks: NO_START }];
-      }
+      const stat = startOf(pid);
+      return stat !== null && isZombie(stat) ? [] : [stat ?? { pid, startTicks: NO_START }];
     });
+  }
+
+  /** null also where it cannot be read: the kill will find that too, and refuse it. Who has just gone may have a child. */
+  function startOf(pid: number): ProcessStat | null {
+    try {
+      return readProcessStat(pid, procRoot);
+    } catch {
+      return null;
+    }
   }
 
   function killAll(subtree: Subtree): number | null {

@@ -19,6 +19,8 @@ import { isKernelThread, isZombie, ProcessUnreadableError, readProcess } from '.
 
 /** A payload that forks faster than /proc can be read ten times is caught by its SIGKILL, or not at all. */
 const MAX_ROUNDS = 10;
+/** After a round that found somebody new, so many must find nobody: a process can hop past one scan from pid to pid. */
+const QUIET_ROUNDS = 3;
 
 export type SignalEffect = Extract<Effect, { readonly type: 'signal' }>;
 
@@ -82,9 +84,10 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
     if (report.outcome === 'refused') logRefusal(attempt);
   }
   // The second round always takes place: one scan cannot see a process that hops from pid to pid.
-  for (let round = 2; round <= MAX_ROUNDS && open.length > 0; round += 1) {
+  let quiet = QUIET_ROUNDS - 1;
+  for (let round = 2; round <= MAX_ROUNDS && open.length > 0 && quiet < QUIET_ROUNDS; round += 1) {
     table = null;
-    if (repeat() === 0) break;
+    quiet = repeat() === 0 ? quiet + 1 : 0;
   }
   for (const { attempt } of open) if (attempt.delivered > 0 && attempt.refused > 0) logLeftOut(attempt);
   return reports;

@@ -88,12 +88,17 @@ export function openMatcher(options: MatcherOptions): Matcher {
     look(wanted, known, found) {
       if (wanted.length === 0) return rows.clear();
       rows.scan(wanted, known);
+      // So that the same ones are taken at each look.
+      const oldestFirst = [...rows.matching()].sort((a, b) => a.startTicks - b.startTicks || a.pid - b.pid);
       for (const one of wanted) {
         const { payload } = one;
-        const candidates = [...rows.matching()].filter((row) => isCandidate(row, one, known));
-        // The oldest first, so that the same ones are taken at each look.
-        candidates.sort((a, b) => a.startTicks - b.startTicks || a.pid - b.pid);
         const room = Math.max(0, MOST_MATCHES - known.count(payload.name));
+        const candidates: Row[] = [];
+        for (const row of oldestFirst) {
+          // One more than there is room for tells that there are more.
+          if (candidates.length > room) break;
+          if (isCandidate(row, one, known)) candidates.push(row);
+        }
         told(`${payload.name}/many`, candidates.length > room ? 'match_too_many' : null, 'warn', {
           payload: payload.name,
           message: `payload ${payload.name} matches more than ${MOST_MATCHES} processes: the others are not stopped`,

@@ -1,7 +1,7 @@
 /** Which processes there are, by the numbers that tie them together, and the leader and group of a payload among them. */
 import type { PayloadSpec, ProcessTarget } from '../lifetime/types.ts';
 import { mayBeReused, nobodyNew, type PidCursor, readPidCursor } from './pid-cursor.ts';
-import { listProcesses, type ProcessStat, ProcessUnreadableError, readProcess, readProcessStat } from './process.ts';
+import { listProcesses, type ProcessStat, ProcessUnreadableError, readProcessStat } from './process.ts';
 
 /** A payload that is a process, alone or with its group. */
 export type ProcessSpec = PayloadSpec & { readonly target: ProcessTarget };
@@ -86,7 +86,7 @@ export type LeaderState =
 export function readLeader(spec: ProcessSpec, procRoot: string): LeaderState {
   const { pid, startTicks } = spec.target.leader;
   try {
-    const stat = readProcess(pid, procRoot);
+    const stat = readProcessStat(pid, procRoot);
     if (stat === null) return { is: 'gone' };
     return stat.startTicks === startTicks ? { is: 'there', stat } : { is: 'reused' };
   } catch (error) {

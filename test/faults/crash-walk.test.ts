@@ -7,10 +7,11 @@
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { type Call, isWrapper, report, type WalkOptions, walk } from './crash-walk/walk.ts';
+import type { Moment } from './crash-walk/plan.ts';
+import { type Call, isContinuation, isWrapper, report, type WalkOptions, walk } from './crash-walk/walk.ts';
 
 /** Two processors; most of a run is waiting for the deadline. */
-const AT_ONCE = 4;
+const AT_ONCE = 6;
 const FROM = Number(process.env['MJF_WALK_FROM'] ?? 1);
 const TO = Number(process.env['MJF_WALK_TO'] ?? Number.POSITIVE_INFINITY);
 
@@ -30,15 +31,19 @@ async function walkAndJudge(t: TestContext, listen: string, isWanted: (call: Cal
     const wanted = calls.filter(isWanted);
     const own = wanted.filter((call) => !isWrapper(call, calls));
     t.diagnostic(`not walked: ${wanted.length - own.length} calls that only wrap the next one, which is walked`);
+    const walked = new Set(own.map(({ n }) => n));
+    const begun = own.filter((call) => !isContinuation(call, calls, walked));
+    t.diagnostic(`not walked before: ${own.length - begun.length} calls that follow at once on one walked after`);
     const beyond = Array.from({ length: BEYOND }, (_, index) => ({
       n: calls.length + index + 1,
       name: '',
       target: '',
-    }));
-    return [...own, ...beyond.filter(isWanted)].flatMap(({ n }) => [
-      { n, when: 'before' },
-      { n, when: 'after' },
-    ]);
+      turn: 0,
+    })).filter(isWanted);
+    return [
+      ...[...begun, ...beyond].map(({ n }): Moment => ({ n, when: 'before' })),
+      ...[...own, ...beyond].map(({ n }): Moment => ({ n, when: 'after' })),
+    ];
   };
   const totals = await walk({ listen, atOnce: AT_ONCE, choose });
   t.diagnostic(report(totals));

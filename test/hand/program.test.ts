@@ -103,6 +103,15 @@ test('what ignores SIGTERM gets SIGKILL, its children too', async (t) => {
   assert.equal(isAlive((await program).pid), false);
 });
 
+test('a leader that obeys leaves nobody behind who does not', async (t) => {
+  const body = 'sh -c \'trap "" TERM; echo child $$; while :; do sleep 0.1; done\' & exec sleep 100';
+  const { lines, outcome } = run(t, body, { timeoutMs: 1_000 });
+  assert.equal((await outcome).is, 'timeout');
+  const child = Number(/child (\d+)/.exec(lines.join())?.[1]);
+  assert.ok(child > 1);
+  await untilDead(child);
+});
+
 test('it can be called off', async (t) => {
   const abort = new AbortController();
   const { program, outcome } = run(t, 'sleep 100', { signal: abort.signal });

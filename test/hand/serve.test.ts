@@ -98,7 +98,8 @@ test('no user for hooks: the hand runs none as root', async (t) => {
   const { dir, hand } = await stage(t, '[hooks]\ndir = "DIR/hooks.d"\n');
   script(`${dir}/hooks.d/stopping/10-tell`, `touch ${dir}/ran`);
   const outcome = await hand.hook(hookRequest().request);
-  assert.equal(outcome.is === 'not_run' && outcome.code, 'refused');
+  assert.ok(outcome.is === 'not_run' && outcome.code === 'refused');
+  assert.match(outcome.detail, /names nobody/);
   assert.equal(fs.existsSync(`${dir}/ran`), false);
 });
 

@@ -260,6 +260,29 @@ describe('S3.6 episodes', () => {
     h.pass(10 * MINUTE);
     assert.equal(h.sentTo('p', DEADLINE), 'SIGTERM@-120 SIGKILL@75');
   });
+  test('S1.2 a second, earlier notice wins, in the same episode: no SIGTERM again, the SIGKILL comes forward', () => {
+    const h = stopping();
+    h.says('ec2', { notices: { spot: present('terminate', DEADLINE - 50 * SECOND) } });
+    h.pass(10 * MINUTE);
+    assert.equal(h.sentTo('p', DEADLINE), 'SIGTERM@-120 SIGKILL@-55');
+  });
+  test('S1.2, S3.6 and when it is withdrawn the first one stands: what was stopped for the other is stopped again', () => {
+    const h = running();
+    h.says('ec2', { notices: { spot: present('terminate', START + MINUTE) } });
+    h.says('ec2', { notices: { spot: NEGATIVE } });
+    assert.deepEqual([h.row('p').deadlineMs, h.sentTo('p', DEADLINE)], [DEADLINE, 'SIGTERM@-7200']);
+    h.until(DEADLINE);
+    assert.equal(h.sentTo('p', DEADLINE), 'SIGTERM@-7200 SIGTERM@-120 SIGKILL@-5');
+  });
+  test('S3.6 a notice of a reboot that has happened stops nobody in the boot after it', () => {
+    const h = history();
+    h.says('ec2', { notices: { e: present('reboot', START + MINUTE) } });
+    h.restart({ reboot: true, downMs: 5 * MINUTE });
+    h.register(payload('p'));
+    h.says('ec2', { notices: { e: present('reboot', START + MINUTE) } });
+    h.pass(HOUR);
+    assert.deepEqual([h.sentTo('p'), h.row('p').stopAtMs], ['', null]);
+  });
   test('S3.6 not signalled yet: postponing costs nothing', () => {
     const h = running();
     h.until(DEADLINE - 3 * MINUTE);

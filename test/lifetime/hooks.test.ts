@@ -208,6 +208,15 @@ describe('notices', () => {
     h.until(DEADLINE);
     assert.equal(h.told(), 'notice draining notice stopping stopped');
   });
+  test('S1.8 a reboot that has happened is no news of the boot after it', () => {
+    const h = history();
+    h.says('ec2', { notices: { e: present('reboot', START + MINUTE) } });
+    h.restart({ reboot: true, downMs: 5 * MINUTE });
+    h.ran.length = 0;
+    h.says('ec2', { notices: { e: present('reboot', START + MINUTE) } });
+    h.pass(HOUR);
+    assert.equal(h.told(), '');
+  });
   test('S4.2 a time that moves with our clock alone is no news', () => {
     const h = history();
     h.says('ec2', { notices: { spot: present('terminate', null, { minimumNoticeMs: 2 * HOUR }) } });

@@ -126,6 +126,20 @@ describe('S3.7 at the deadline', () => {
     h.pass(30 * SECOND);
     assert.equal(h.powerOff(), 'deadline');
   });
+  test('what is over by one clock and not by the other is waited for without waking again and again', () => {
+    const steps: EscalationStep[] = [
+      { at: MINUTE, signal: 'hook:x' },
+      { at: 'grace', signal: 'SIGTERM' },
+    ];
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p', { steps, deliverer: { pid: 77, startTicks: 7 } }));
+    shutdown(h, START + 50 * SECOND);
+    h.pass(50 * SECOND);
+    h.loseReports();
+    h.send({ type: 'payload_updated', id: 'p', change: { deadlineMs: START - HOUR } });
+    h.pass(10 * MINUTE);
+    assert.equal(h.powerOff(), 'deadline');
+  });
   test('S3.6 a unit that we stopped is not alive', () => {
     const h = over({}, unit('u', { steps: [{ at: 'grace', signal: 'SIGTERM' }] }));
     h.gone('u');

@@ -239,12 +239,15 @@ function controlGroup(t: Ending): { readonly path: string; readonly dir: string 
   }
   t.after(async () => {
     // Processes leave a group when they are reaped.
-    for (let i = 0; i < 500; i += 1) {
+    for (let i = 0; i < 1_000; i += 1) {
       try {
-        if (fs.existsSync(dir)) fs.rmdirSync(dir);
+        for (const pid of fs.readFileSync(path.join(dir, 'cgroup.procs'), 'utf8').trim().split('\n')) {
+          if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+        }
+        fs.rmdirSync(dir);
         return;
       } catch {
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, 5));
       }
     }
   });
@@ -264,8 +267,8 @@ test('unit: asked about when its first process is there, registered when it is a
   for (let i = 0; i < 5; i += 1) await look();
   assert.equal(asked.length, 1, 'at rest systemd is left alone');
 
-  const process = await startPayload(t, SCRIPTS.plain);
-  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(process.pid));
+  const member = await startPayload(t, SCRIPTS.plain);
+  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(member.pid));
   units.set('a.service', { ...info, active: false });
   assert.deepEqual(await look(), [], 'just starting');
   units.set('a.service', info);
@@ -290,8 +293,8 @@ test('unit: asked about when its first process is there, registered when it is a
 test('unit: an alias, and no stop timeout', async (t) => {
   const group = controlGroup(t);
   if (group === null) return t.skip('no control group (v2) may be made here');
-  const process = await startPayload(t, SCRIPTS.plain);
-  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(process.pid));
+  const member = await startPayload(t, SCRIPTS.plain);
+  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(member.pid));
   const info = unitInfo({ unit: 'real.service', cgroup: group.path, stopTimeoutMs: null });
   const { look } = bench([payload('x', { by: 'unit', unit: 'alias.service' })], {
     units: new Map([['alias.service', info]]),
@@ -331,8 +334,8 @@ test('unit: no systemd, or one that does not answer, is told once', async () => 
 test('unit: what is answered after it was taken out of the configuration is not registered', async (t) => {
   const group = controlGroup(t);
   if (group === null) return t.skip('no control group (v2) may be made here');
-  const process = await startPayload(t, SCRIPTS.plain);
-  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(process.pid));
+  const member = await startPayload(t, SCRIPTS.plain);
+  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(member.pid));
   const { finder, look } = bench([payload('a', { by: 'unit', unit: 'a.service' })], {
     units: new Map([['a.service', unitInfo({ cgroup: group.path })]]),
   });
@@ -351,8 +354,8 @@ test('cgroup: found when a process is in it, as its owner’s; made anew it is a
   ]);
   assert.deepEqual(await look(), [], 'empty');
   assert.deepEqual(events(), ['cgroup_protected']);
-  const process = await startPayload(t, SCRIPTS.plain, { uid: UID });
-  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(process.pid));
+  const member = await startPayload(t, SCRIPTS.plain, { uid: UID });
+  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(member.pid));
   const inode = fs.statSync(group.dir).ino;
   const [found] = await look();
   assert.deepEqual(found, {

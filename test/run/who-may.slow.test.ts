@@ -110,6 +110,8 @@ test('every attempt to have somebody else’s process stopped is refused and log
     assert.deepEqual(await register({ cgroup: '/' }), [403, 'foreign_cgroup']);
     const mine = nextUid++;
     fs.chownSync(group.directory, mine, mine);
+    // An empty one would be dropped by itself.
+    group.take((await startPayload(t, SCRIPTS.plain, { uid: mine })).pid);
     const body = JSON.stringify({ name: 'a', target: { cgroup: group.path } });
     const made = await askAs(mine, `${url}/v1/payloads`, 'POST', body);
     assert.deepEqual([made.status, JSON.parse(made.body).uid], [201, mine]);

@@ -5,7 +5,9 @@
  *   MJF_CRASH_DIRS  directories (colon-separated) whose changes count, with everything below them
  *   MJF_CRASH_AT    n, from 1; absent: nothing is ended, and every counted call is noted
  *   MJF_CRASH_WHEN  `before` or `after` the call
- *   MJF_CRASH_LOG   file that gets a line `N <tab> CALL <tab> TARGET` a call, so that a harness learns how many there are
+ *   MJF_CRASH_LOG   file that gets a line `N <tab> CALL <tab> TARGET <tab> TURN` a call, so that a harness learns how many
+ *                   there are. Calls of one TURN follow each other without a pause: to die after one of them is to die
+ *                   before the next
  *
  * Calls that Node makes itself within another (openSync and writeSync within writeFileSync, on some versions) count too:
  * they are real moments to die at. `process.kill` counts with any signal but 0. Asynchronous calls die before they are
@@ -26,6 +28,8 @@ const dirs = (process.env.MJF_CRASH_DIRS || '').split(':').filter(Boolean).flatM
 /** Descriptors open for writing below the directories, with the path they were opened by. */
 const fds = new Map();
 let count = 0;
+let turn = 0;
+let turnGoesOn = false;
 
 function bothNames(dir) {
   const plain = path.resolve(dir);
@@ -59,9 +63,17 @@ function writes(flags) {
 function begin(name, target) {
   count += 1;
   const mine = count === crashAt;
+  if (!turnGoesOn) {
+    turn += 1;
+    turnGoesOn = true;
+    // Runs when all of the synchronous stretch is over.
+    queueMicrotask(() => {
+      turnGoesOn = false;
+    });
+  }
   if (crashAt === 0 && logFile) {
     const fd = openSync(logFile, 'a');
-    writeSync(fd, `${count}\t${name}\t${target}\n`);
+    writeSync(fd, `${count}\t${name}\t${target}\t${turn}\n`);
     closeSync(fd);
   }
   if (mine && !dieAfter) killNow(process.pid, 'SIGKILL');

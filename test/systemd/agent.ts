@@ -33,7 +33,7 @@ KillMode=process
 /** Resolves when it is ready. */
 export async function startService(bed: Bed, config: string): Promise<ServiceAgent> {
   await bed.exec(['mkdir', '-p', '/etc/mjf-agent']);
-  bed.write(CONFIG_FILE, `sources = ["static"]\n${config}`);
+  bed.write(CONFIG_FILE, `sources = ["static"]\n[source.static]\nmachinefeatures = { hs06 = "1" }\n${config}`);
   await bed.units({ 'mjf-agent.service': SERVICE });
 
   const request = (target: string, options: RequestOptions = {}) =>

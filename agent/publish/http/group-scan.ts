@@ -1,6 +1,7 @@
 /** Who is in a process group, so that nobody has a group stopped in which somebody else is too. */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as othersFirst } from 'node:timers/promises';
 import { listProcesses, ProcessUnreadableError, readProcessStat } from '../../payloads/process.ts';
+import { createTurns } from './turns.ts';
 
 /** Processes looked at in one go: some 2 ms, which no signal and no request notices. */
 const SLICE = 128;
@@ -13,24 +14,14 @@ export type GroupScan = (pgrp: number) => Promise<readonly number[]>;
  * keep the agent from its work. Rejects with ProcessUnreadableError when /proc cannot be read.
  */
 export function createGroupScan(procRoot: string): GroupScan {
+  const turn = createTurns(1);
   /** The scan that has not begun yet: one that runs may already have passed what is asked for. */
   let next: Promise<ReadonlyMap<number, readonly number[]>> | null = null;
-  let rested: Promise<unknown> = Promise.resolve();
-
-  function begin(): Promise<ReadonlyMap<number, readonly number[]>> {
-    let begunMs = 0;
-    const scan = rested.then(() => {
+  return async (pgrp) => {
+    next ??= turn(() => {
       next = null;
-      begunMs = performance.now();
       return readGroups(procRoot);
     });
-    const rest = (): Promise<void> => pause(performance.now() - begunMs);
-    rested = scan.then(rest, rest);
-    return scan;
-  }
-
-  return async (pgrp) => {
-    next ??= begin();
     return (await next).get(pgrp) ?? [];
   };
 }
@@ -39,7 +30,7 @@ async function readGroups(procRoot: string): Promise<ReadonlyMap<number, readonl
   const groups = new Map<number, number[]>();
   const pids = listProcesses(procRoot);
   for (let at = 0; at < pids.length; at += SLICE) {
-    if (at > 0) await turn();
+    if (at > 0) await othersFirst();
     for (const pid of pids.slice(at, at + SLICE)) {
       const pgrp = groupOf(pid, procRoot);
       if (pgrp === null) continue;
@@ -60,5 +51,3 @@ function groupOf(pid: number, procRoot: string): number | null {
     throw error;
   }
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());

@@ -26,6 +26,7 @@ export interface LogLine {
 }
 
 export interface AgentProcess {
+  readonly pid: number;
   readonly startedMs: number;
   readonly log: readonly LogLine[];
   /** Whatever it said beside the log: a stack trace, a warning of Node. */
@@ -78,7 +79,7 @@ export function startAgent(options: {
     // `close`, not `exit`: the last lines are in.
     child.once('close', (code, signal) => resolve({ code, signal }));
   });
-  return { startedMs, log, stderr: () => stderr, ended, kill: (signal) => child.kill(signal) };
+  return { pid: child.pid ?? 0, startedMs, log, stderr: () => stderr, ended, kill: (signal) => child.kill(signal) };
 }
 
 /** Nothing of this machine: what the agent finds out itself is off, so that each run makes the same calls. */

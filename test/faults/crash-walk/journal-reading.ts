@@ -2,11 +2,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-type MarkState = 'issued' | 'done' | 'skipped' | 'repeat' | 'refused';
+export type MarkState = 'issued' | 'done' | 'skipped' | 'repeat' | 'refused';
 
 export interface JournalSays {
   /** By payload id and signal: `issued` is the intent, written before the signal goes out. */
   readonly steps: ReadonlyMap<string, MarkState>;
+  /** Steps that were sent once more after a crash, and counted: what this journal says of them is about the second time. */
+  readonly uncertain: ReadonlySet<string>;
   readonly payloads: ReadonlySet<string>;
   /** The host's announcement stands in it. */
   readonly knowsDeadline: boolean;
@@ -19,6 +21,7 @@ interface Line {
       readonly marks: readonly {
         readonly step: { readonly signal: string };
         readonly state: MarkState;
+        readonly uncertain?: boolean;
       }[];
     } | null;
     readonly keys?: { readonly machine: Readonly<Record<string, { readonly value: string }>> };
@@ -33,6 +36,7 @@ export const stepKey = (id: string, signal: string): string => `${id} ${signal}`
 
 export function readJournal(dir: string): JournalSays {
   const steps = new Map<string, MarkState>();
+  const uncertain = new Set<string>();
   const payloads = new Set<string>();
   let knowsDeadline = false;
   for (const { put, v, done } of lines(path.join(dir, 'journal.log'))) {
@@ -47,9 +51,13 @@ export function readJournal(dir: string): JournalSays {
     }
     payloads.add(id);
     for (const key of [...steps.keys()]) if (key.startsWith(`${id} `)) steps.delete(key);
-    for (const { step, state } of v.episode?.marks ?? []) steps.set(stepKey(id, step.signal), state);
+    for (const mark of v.episode?.marks ?? []) {
+      const key = stepKey(id, mark.step.signal);
+      steps.set(key, mark.state);
+      if (mark.uncertain === true) uncertain.add(key);
+    }
   }
-  return { steps, payloads, knowsDeadline };
+  return { steps, uncertain, payloads, knowsDeadline };
 }
 
 /** Without the header and a torn last line. */

@@ -3,8 +3,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startZoo } from '../../support/zoo.ts';
 import { type Moment, nameOf } from './plan.ts';
-import { playStory } from './story.ts';
+import { playStory, type StoryOptions } from './story.ts';
 import { judge, type Verdict } from './verdict.ts';
 
 /** The built agent; another one can be put on trial. */
@@ -16,6 +17,8 @@ export interface Call {
   readonly name: string;
   /** Path below the agent's directories, or pid and signal. */
   readonly target: string;
+  /** Calls of one turn follow each other with nothing in between that anybody else could see. */
+  readonly turn: number;
 }
 
 export interface Totals {
@@ -51,6 +54,16 @@ export const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
   const next = calls[call.n];
   return inner !== undefined && next?.target === call.target && inner.includes(next.name);
 };
+/**
+ * To die before this call is to die after the one before it, which is walked: nothing else happens in between. Not after an
+ * asynchronous one, whose end comes later.
+ */
+export function isContinuation(call: Call, calls: readonly Call[], walked: ReadonlySet<number>): boolean {
+  let before = calls[call.n - 2];
+  while (before !== undefined && isWrapper(before, calls)) before = calls[before.n - 2];
+  if (before === undefined || !walked.has(before.n)) return false;
+  return before.turn === call.turn && /Sync$|^process\.kill$/.test(before.name);
+}
 const WRAPPED: Readonly<Record<string, readonly string[]>> = {
   writeFileSync: ['openSync'],
   rmSync: ['unlinkSync', 'rmdirSync'],
@@ -59,12 +72,14 @@ const WRAPPED: Readonly<Record<string, readonly string[]>> = {
 /** First a run that counts, then one for each chosen moment. What went wrong stands in `faults`; rejects for nothing. */
 export async function walk(options: WalkOptions): Promise<Totals> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-walk-program-'));
+  const endings: (() => void | Promise<void>)[] = [];
   try {
     // A copy: somebody may build while we walk, and N must be that of one program.
     const program = path.join(dir, 'mjf-agent.cjs');
     fs.copyFileSync(PROGRAM, program);
     const countInto = path.join(dir, 'calls');
-    const story = { program, listen: options.listen };
+    const zoo = await startZoo({ after: (fn) => void endings.push(fn) }, path.join(dir, 'records'));
+    const story = { program, zoo, listen: options.listen };
     const first = judge(await playStory({ ...story, shim: { countInto } }));
     const calls = parseCalls(fs.readFileSync(countInto, 'utf8'));
     const totals = begin(calls.length);
@@ -78,15 +93,12 @@ export async function walk(options: WalkOptions): Promise<Totals> {
     await Promise.all(Array.from({ length: options.atOnce }, worker));
     return totals;
   } finally {
+    for (const end of endings) await end();
     fs.rmSync(dir, { recursive: true, force: true });
   }
 }
 
-async function run(
-  totals: Totals,
-  story: { readonly program: string; readonly listen: string; readonly shim: Moment },
-  name: string,
-): Promise<void> {
+async function run(totals: Totals, story: StoryOptions, name: string): Promise<void> {
   totals.runs += 1;
   try {
     const played = await playStory(story);
@@ -132,7 +144,7 @@ function parseCalls(text: string): readonly Call[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => {
-      const [n, name = '', target = ''] = line.split('\t');
-      return { n: Number(n), name, target: target.replace(/^.*\/agent\//, '') };
+      const [n, name = '', target = '', turn] = line.split('\t');
+      return { n: Number(n), name, target: target.replace(/^.*\/agent\//, ''), turn: Number(turn) };
     });
 }
