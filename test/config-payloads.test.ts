@@ -181,6 +181,7 @@ for (const [name, text, expected] of [
     `${MATCH}"." }`,
     ['match.command: matches every command line: all processes of this user are stopped'],
   ],
+  ['an expression for an empty command line', `${MATCH}"^$" }`, []],
   ['an expression for something', `${MATCH}"^/usr/bin/x" }`, []],
   ['a group of a unit', `${UNIT}\ngroup = true`, ['group: has no effect: it goes with pidfile']],
   [

@@ -62,7 +62,7 @@ function checkCommand(source: string, path: KeyPath, report: RuleReport): void {
   if (typeof command === 'string') {
     const sample = '"^/usr/bin/condor_master( |$)"';
     report.problem(path, `expected a regular expression such as ${sample}, got ${showValue(source)}: ${command}`);
-  } else if (command.test('') || command.test(IMPROBABLE)) {
+  } else if (command.test(IMPROBABLE)) {
     report.warning(path, 'matches every command line: all processes of this user are stopped');
   }
 }

@@ -25,9 +25,13 @@ export function isStarting({ restart }: PayloadRecord, now: Instant): boolean {
   return now.mono - start.mono < (start.state === 'done' ? SEEN_RUNNING_WITHIN_MS : TAKEN_WITHIN_MS);
 }
 
-/** Whether this episode has taken the unit down, rather than the unit itself: its stop signal or a later one went out. */
-export function hasStopped({ spec, episode }: PayloadRecord): boolean {
-  return spec.target.kind === 'unit' && episode !== null && episode.marks.some((mark) => isStop(episode, mark));
+/**
+ * Whether it was us who took the unit down, rather than the unit itself: the stop signal of its episode or a later one went
+ * out. Also where a last process of its stop looked like another life, of which systemd then knew nothing to stop.
+ */
+export function hasStopped({ spec, episode, restart }: PayloadRecord): boolean {
+  if (spec.target.kind !== 'unit' || episode === null) return false;
+  return restart?.owed === true || episode.marks.some((mark) => isStop(episode, mark));
 }
 
 function isStop({ steps }: Episode, { step, state, missed, uncertain }: StepMark): boolean {
@@ -46,7 +50,7 @@ export function wentDown(record: PayloadRecord): PayloadRecord {
  * A life in which nothing was done yet. The number of its last episode is kept, so that no late report of that one is taken
  * for one of the next; and its notices are not, since their return means another stop.
  */
-export function newLife(record: PayloadRecord, now: Instant): PayloadRecord {
+function newLife(record: PayloadRecord, now: Instant): PayloadRecord {
   const { restart: _, wasSignalled: __, episode, ...rest } = record;
   if (episode === null) return { ...rest, episode };
   const ended = episode.ended ?? { atMs: now.wall, by: 'postponed' as const };
@@ -87,7 +91,10 @@ export function unitsStarted(record: PayloadRecord, now: Instant): PayloadRecord
 }
 
 export function unitRunning(record: PayloadRecord, now: Instant): PayloadRecord {
-  if (!isAlive(record)) return newLife(record, now);
+  if (!isAlive(record)) {
+    const { units } = record.restart ?? {};
+    return { ...newLife(record, now), restart: { ...(units && { units }), owed: true } };
+  }
   if (record.restart?.start === undefined) return record;
   const { start: _, ...rest } = record.restart;
   return { ...record, restart: rest };

@@ -100,6 +100,8 @@ export interface UnitRestart {
   readonly down?: true;
   /** What is stopped with it (a slice's services), to be started again in its place. */
   readonly units?: readonly string[];
+  /** It runs although we had stopped it and have not started it since: the stop is still to be made good. */
+  readonly owed?: true;
   /** Asked to be started; `done`: systemd has the jobs. Kept until it is seen running. */
   readonly start?: {
     readonly units: readonly string[];

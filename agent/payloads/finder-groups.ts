@@ -80,15 +80,16 @@ export function openUnitWatch({
   }
 
   function learn(watch: Watched, info: UnitInfo | null): void {
-    watch.info = info;
+    // Where it was known before, systemd may just not have answered: its group is watched on.
+    watch.info = info ?? watch.info;
+    const lives = watch.info !== null && isPopulated(watch.info.cgroup, cgroupMounts(procRoot));
+    watch.asked = lives;
     if (info === null) {
-      watch.askAtMono = again(UNKNOWN_AGAIN_MS);
-      tellAll([watch], 'unit_unknown', `systemd has no unit ${watch.unit} that can be a payload`);
+      watch.askAtMono = again(lives ? BETWEEN_AGAIN_MS : UNKNOWN_AGAIN_MS);
+      tellAll([watch], 'unit_unknown', `systemd does not say that it has a unit ${watch.unit} that can be a payload`);
       return;
     }
     tellAll([watch], null, '');
-    const lives = isPopulated(info.cgroup, cgroupMounts(procRoot));
-    watch.asked = lives;
     watch.askAtMono = again(!lives ? RESTING_AGAIN_MS : info.active ? REPORTED_AGAIN_MS : BETWEEN_AGAIN_MS);
     if (!lives || !info.active || known().hasUnit(info.unit)) return;
     const { unit, cgroup, stopTimeoutMs } = info;

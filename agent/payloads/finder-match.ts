@@ -52,7 +52,7 @@ export function openMatcher(options: MatcherOptions): Matcher {
     let above = parentOf(row);
     for (let depth = 0; above !== undefined && depth < MOST_PARENTS; depth += 1) {
       if (above.pid === selfPid || known.leaderOf(above) === row.uid) return true;
-      if (above.uid === row.uid && above.matches.includes(name)) return true;
+      if (above.matches.includes(name)) return true;
       above = parentOf(above);
     }
     return false;

@@ -2,6 +2,7 @@
  * Which hook programs run, for an agent that is started while they do (SYSTEMS.md, "KillMode"). One small file a run in the
  * journal's directory, which lives on tmpfs: only crashes of the process matter, so that nothing is synced.
  */
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { HookProgram } from '../hand/hand.ts';
@@ -15,6 +16,8 @@ export interface HookRecord {
   readonly file: string;
   /** null: it has ended, the run goes on with the next file. */
   readonly program: HookProgram | null;
+  /** No file is left to be run: only the heart has still to be told. */
+  readonly over: boolean;
   /** UNIX ms: when the program's time is over. */
   readonly untilMs: number;
 }
@@ -52,7 +55,8 @@ export function openHookRecords({ dir, procRoot, onError }: HookRecordOptions): 
       told = true;
     }
   };
-  const fileOf = (run: string): string => path.join(dir, `run-${encodeURIComponent(run).slice(0, 200)}.json`);
+  // A digest: an id of any length and content has a name of its own.
+  const fileOf = (run: string): string => path.join(dir, `run-${createHash('sha256').update(run).digest('hex')}.json`);
   const left = new Map<string, HookRecord>();
   trying('hook records cannot be read', () => {
     makeDir(dir, 0o700);
@@ -94,16 +98,17 @@ function readRecord(file: string, boot: string): HookRecord | null {
     const value: unknown = JSON.parse(fs.readFileSync(file, 'utf8'));
     if (!isObject(value) || value['boot'] !== boot) return null;
     const { run, directory, file: name, program, untilMs } = value;
+    const over = value['over'] === true;
     if (typeof run !== 'string' || typeof directory !== 'string' || typeof name !== 'string') return null;
     if (typeof untilMs !== 'number' || !Number.isFinite(untilMs)) return null;
-    if (program === null) return { run, directory, file: name, program, untilMs };
+    if (program === null) return { run, directory, file: name, program, over, untilMs };
     if (!isObject(program)) return null;
     const { pid, startTicks, pipes } = program;
     // A pid of 1 or below would make a signal to its group one to everybody.
     if (!Number.isSafeInteger(pid) || Number(pid) <= 1 || !Number.isSafeInteger(startTicks)) return null;
     const names = Array.isArray(pipes) ? pipes.filter((pipe): pipe is string => typeof pipe === 'string') : [];
     const known = { pid: Number(pid), startTicks: Number(startTicks), pipes: names };
-    return { run, directory, file: name, program: known, untilMs };
+    return { run, directory, file: name, program: known, over, untilMs };
   } catch {
     return null;
   }

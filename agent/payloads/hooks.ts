@@ -12,15 +12,16 @@ import { listHooks, STEP_DIRECTORY } from '../hand/hook-files.ts';
 import { HOOK_EVENTS, type HookRun, type Input, type Instant, type StepOutcome } from '../lifetime/types.ts';
 import type { Publication } from '../ports.ts';
 import { hookEnvironment } from './hook-environment.ts';
+import { type Leftover, openLeftovers } from './hook-leftovers.ts';
 import { openHookLog } from './hook-log.ts';
-import { type HookRecord, openHookRecords } from './hook-records.ts';
+import { openHookRecords } from './hook-records.ts';
 
 /** Programs at once: each is a process or more on a machine whose payloads need its processors to end in order. */
 const MAX_RUNNING = 16;
 /** A step with a hook for each of a thousand payloads, twice over. Their Snapshot is one and the same buffer. */
 const MAX_WAITING = 2_048;
-/** How long what an earlier agent left behind waits for the heart to ask for that run again. */
-const CLAIM_MS = 60_000;
+/** How long a record outlives the end of its run: after a jump of time the heart takes its inputs up to 2 s late (S4.2). */
+const DEFAULT_KEPT_MS = 5_000;
 
 export interface HooksOptions {
   readonly config: HooksConfig;
@@ -38,6 +39,8 @@ export interface HooksOptions {
   readonly uid: number;
   /** Its language setting is passed on, nothing else. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Default 5 s. */
+  readonly keptMs?: number;
 }
 
 /** What of a Publication a hook gets. */
@@ -46,6 +49,11 @@ export type HookNews = Pick<Publication, 'snapshot' | 'lifetimeJson'>;
 export interface Hooks {
   /** Returns at once. Ends with `hook_ended` for an event; a step with `steps_done` as soon as its program was started. */
   run(run: HookRun, news: HookNews): void;
+  /**
+   * The heart has been told that this event is over, by its programs and by whoever else hears of it (web hooks). Until then it
+   * is known here how far the programs came: a heart that asks again after a restart must not have them run twice.
+   */
+  settled(run: string): void;
   reconfigure(config: HooksConfig): void;
   /** Starts nothing more and reports nothing more; what runs goes on. */
   stop(): void;
@@ -66,36 +74,8 @@ export function openHooks(options: HooksOptions): Hooks {
   const steps: Job[] = [];
   let running = 0;
   let stopped = false;
-  /** What an earlier agent left, until the heart asks for the run or has had time to. */
-  const left = new Map([...records.left].map(([id, record]) => [id, { record, over: adopt(record) }] as const));
+  const leftovers = openLeftovers({ records, hand, log, told, now });
   survey();
-
-  async function adopt(record: HookRecord): Promise<HookOutcome | null> {
-    const outcome = record.program === null ? null : await follow(record);
-    setTimeout(() => {
-      if (left.delete(record.run)) records.remove(record.run);
-    }, CLAIM_MS).unref();
-    return outcome;
-  }
-
-  /** To the end of a program that was started before; the record says then that it has ended. */
-  async function follow(record: HookRecord): Promise<HookOutcome> {
-    const { run, directory, file, program, untilMs } = record;
-    const shown = { hook: `${directory}/${file}`, run };
-    log.info({ event: 'hook_followed', ...shown, pid: program?.pid }, 'a hook was running when the agent ended');
-    const outcome = await hand.hook({
-      directory,
-      file,
-      env: {},
-      stdin: '',
-      timeoutMs: Math.max(1, untilMs - now().wall),
-      ...(program === null ? {} : { resume: program }),
-      onLine: (stream, line) => told.line(shown, stream, line),
-    });
-    told.ended(directory === STEP_DIRECTORY ? 'step' : directory, shown, outcome);
-    records.put({ ...record, program: null });
-    return outcome;
-  }
 
   function pump(): void {
     while (running < MAX_RUNNING && !stopped) {
@@ -116,12 +96,8 @@ export function openHooks(options: HooksOptions): Hooks {
   }
 
   async function perform(job: Job): Promise<void> {
-    const { run } = job;
-    const before = left.get(run.id);
-    left.delete(run.id);
-    // It was started once, whatever has become of it since.
-    if (before !== undefined) reportStep(job, 'delivered');
-    const earlier = await before?.over;
+    const { run, before } = job;
+    const earlier = await before?.ended;
     const directory = run.event === 'step' ? STEP_DIRECTORY : run.event;
     const all = run.event === 'step' ? [run.file ?? ''] : list(directory);
     const done = before?.record.file;
@@ -138,7 +114,11 @@ export function openHooks(options: HooksOptions): Hooks {
       if (outcome !== 'late' && outcome.is === 'not_run' && outcome.code === 'not_found') stepOutcome = 'no_process';
     }
     // Otherwise the record stays, and says to the next agent how far this run came.
-    if (!stopped) end(job, stepOutcome);
+    if (stopped) return;
+    const last = all.at(-1);
+    if (run.event !== 'step' && last !== undefined)
+      records.put({ run: run.id, directory, file: last, program: null, over: true, untilMs: now().wall });
+    end(job, stepOutcome);
   }
 
   async function one(job: Job, directory: string, file: string): Promise<HookOutcome | 'late'> {
@@ -147,7 +127,7 @@ export function openHooks(options: HooksOptions): Hooks {
     const timeoutMs = Math.min(config.timeoutMs, (run.byMs ?? Number.POSITIVE_INFINITY) - begun.wall);
     if (timeoutMs <= 0) return 'late';
     const shown = { hook: `${directory}/${file}`, run: run.id };
-    const record = { run: run.id, directory, file, untilMs: begun.wall + timeoutMs };
+    const record = { run: run.id, directory, file, over: false, untilMs: begun.wall + timeoutMs };
     const { runtimeDir, env } = options;
     const outcome = await hand.hook({
       directory,
@@ -171,8 +151,12 @@ export function openHooks(options: HooksOptions): Hooks {
   function end(job: Job, stepOutcome: StepOutcome): void {
     const { run } = job;
     reportStep(job, stepOutcome);
-    if (run.event !== 'step' && !stopped) options.submit({ type: 'hook_ended', run: run.id });
-    records.remove(run.id);
+    if (run.event === 'step') settled(run.id);
+    else if (!stopped) options.submit({ type: 'hook_ended', run: run.id });
+  }
+
+  function settled(run: string): void {
+    setTimeout(() => records.remove(run), options.keptMs ?? DEFAULT_KEPT_MS).unref();
   }
 
   function reportStep(job: Job, outcome: StepOutcome): void {
@@ -199,7 +183,14 @@ export function openHooks(options: HooksOptions): Hooks {
   return {
     run(run, news) {
       if (stopped) return;
-      const job: Job = { run, news, reported: false };
+      // Claimed now: however long it has to wait for its turn, what is left of it must not be taken for forgotten.
+      const job: Job = { run, news, before: leftovers.claim(run.id), reported: false };
+      // It was started once, whatever has become of it since.
+      if (job.before !== undefined) reportStep(job, 'delivered');
+      if (job.before?.record.over === true) {
+        end(job, 'delivered');
+        return;
+      }
       if (events.length + steps.length < MAX_WAITING) {
         (run.event === 'step' ? steps : events).push(job);
         pump();
@@ -209,6 +200,7 @@ export function openHooks(options: HooksOptions): Hooks {
       skip(run, [run.file ?? '*']);
       end(job, 'refused');
     },
+    settled,
     reconfigure(next) {
       config = next;
       survey();
@@ -224,6 +216,8 @@ export function openHooks(options: HooksOptions): Hooks {
 interface Job {
   readonly run: HookRun;
   readonly news: HookNews;
+  /** What an earlier agent did of it. */
+  readonly before: Leftover | undefined;
   /** Whether the step has been reported: once. */
   reported: boolean;
 }

@@ -187,7 +187,7 @@ test('one that has ended before it could be named is nobody’s fault', async (t
 });
 
 test('what was done is told in batches, in order, and again until it is taken', async (t) => {
-  const { row, asked } = await daemon(t, [created, { status: 500 }, ok]);
+  const { row, asked } = await daemon(t, [created, { status: 500 }, ok, ok, ok]);
   await row.settle(TARGET, never);
   const report = (index: number): StepResultReport => ({
     id: 'payload',
@@ -197,6 +197,8 @@ test('what was done is told in batches, in order, and again until it is taken', 
   });
   await row.acknowledge(report(0));
   await row.acknowledge(report(1));
+  // What comes while a batch is on its way goes with the next one.
+  await Promise.all([row.acknowledge(report(2)), row.acknowledge(report(3))]);
   await row.acknowledge();
   const sent = asked.slice(1).map(({ what, body }) => {
     const results = body['results'] as { index: number; at: number }[];
@@ -211,5 +213,7 @@ test('what was done is told in batches, in order, and again until it is taken', 
         [1, 1_766_439_001],
       ],
     ],
+    ['POST /v1/payloads/p-1/steps_done', [[2, 1_766_439_002]]],
+    ['POST /v1/payloads/p-1/steps_done', [[3, 1_766_439_003]]],
   ]);
 });

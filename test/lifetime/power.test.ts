@@ -55,6 +55,17 @@ describe('S3.7 at the deadline', () => {
     h.gone('p');
     assert.equal(h.powerOff(), 'deadline');
   });
+  test('S3.5 a SIGKILL that is late because the agent was away goes out before the machine does', () => {
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p'));
+    shutdown(h, DEADLINE);
+    h.until(DEADLINE - MINUTE);
+    h.loseReports();
+    h.restart({ downMs: HOUR });
+    assert.deepEqual([h.sent.at(-1)?.signal, h.powerOff()], ['SIGKILL', null]);
+    h.pass(30 * SECOND);
+    assert.equal(h.powerOff(), 'deadline', 'nobody says that it went out');
+  });
   test('S3.5 of several the last counts', () => {
     const h = over();
     h.register(payload('p'));

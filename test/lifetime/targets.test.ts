@@ -211,6 +211,19 @@ describe('S3.8 a reservation: exec has a row, but no child yet', () => {
       assert.equal(h.snapshot().canTerminate, null);
     }
   });
+  test('S3.8 an exec that is itself the child of another: both rows stand, and the payload keeps its steps', () => {
+    const h = history();
+    h.register(payload('outer', { target: { kind: 'process', leader: SELF, group: true } }));
+    shutdown(h, START + MINUTE);
+    h.register(reserved());
+    assert.deepEqual(
+      h.result().payloads.map(({ spec: { id } }) => id),
+      ['outer', 'p'],
+    );
+    h.pass(MINUTE);
+    assert.equal(h.sentTo('outer', START + MINUTE), 'SIGTERM@-60 SIGKILL@-5');
+    assert.equal(h.sentTo('p'), '');
+  });
   test('S3.6 its child was registered by somebody else meanwhile: one payload, and no step repeats', () => {
     const h = history();
     h.register(reserved());

@@ -308,6 +308,26 @@ describe('S3.6 it runs again by another hand', () => {
     );
     assert.equal(h.sentTo('v', DEADLINE), 'SIGTERM@-60');
   });
+  test('S3.6 what looked like it may have been the last process of its stop: it is still to be started again', () => {
+    const h = stopping({}, (before) =>
+      before.send({ type: 'units_stopping', id: 'u', units: ['u.service', 'v.service'] }),
+    );
+    h.gone('u');
+    h.loseReports();
+    h.send({ type: 'unit_running', id: 'u' });
+    h.deliverAgain();
+    h.send({ type: 'units_stopping', id: 'u', units: [] });
+    const step = { episode: 2, index: 0, signal: 'SIGTERM' };
+    h.send({ type: 'steps_done', results: [{ id: 'u', step, outcome: 'no_process', at: h.now() }] });
+    h.gone('u');
+    h.restart();
+    assert.equal(h.row('u').state, 'stopped');
+    clear(h);
+    assert.deepEqual(names(h), ['u: u.service v.service']);
+    h.send({ type: 'unit_running', id: 'u' });
+    h.gone('u');
+    assert.deepEqual(h.result().payloads, [], 'made good: what ends now has ended by itself');
+  });
   test('a late report of its last life is not taken for one of this', () => {
     const h = stopped();
     h.send({ type: 'unit_running', id: 'u' });

@@ -126,7 +126,7 @@ test('another user, mixed users, pid 1, the agent and its children, threads of t
 
 test('a program that runs as more than one user is not taken: no signal could reach it', (t) => {
   const { proc, look } = bench(t, [match(/worker/u)]);
-  proc.put({ pid: 10, command: ['worker'], uids: [1000, 0, 0, 0] }, { pid: 11, command: ['worker'] });
+  proc.put({ pid: 10, command: ['worker'], uids: [1000, 0, 0, 0] }, { pid: 11, ppid: 10, command: ['worker'] });
   assert.deepEqual(look(), [11]);
 });
 
@@ -213,6 +213,17 @@ test('orphaned below a payload that adopts orphans, it stays inside', (t) => {
   assert.deepEqual(look(), [10]);
   proc.end(11);
   proc.put({ pid: 12, ppid: 10, command: ['worker', 'child'] });
+  assert.deepEqual(look(), []);
+});
+
+test('so do more orphans than are read again at one look', (t) => {
+  const { proc, look } = bench(t, [match(/worker/u)]);
+  const children = (ppid: number) =>
+    Array.from({ length: 560 }, (_, i) => ({ pid: 2_000 + i, ppid, command: ['worker', 'child'] }));
+  proc.put({ pid: 10, command: ['worker'] }, { pid: 11, ppid: 10, command: ['helper'] }, ...children(11));
+  assert.deepEqual(look(), [10]);
+  proc.end(11);
+  proc.put(...children(10));
   assert.deepEqual(look(), []);
 });
 

@@ -283,10 +283,27 @@ test('unit: asked about when its first process is there, registered when it is a
   });
   assert.ok(found);
   const before = asked.length;
+  assert.deepEqual(await look([specFrom(found)]), []);
+  assert.equal((await look()).length, 1, 'ended and running again between two looks: it is found at once');
   clock.mono += 700_000;
   assert.deepEqual(await look([specFrom(found)]), []);
-  assert.equal(asked.length, before, 'a payload is not asked about');
-  // It ended and runs again, between two looks: no minute is lost.
+  assert.equal(asked.length, before + 1, 'a payload is not asked about');
+});
+
+test('unit: while systemd does not answer, its group is watched on', async (t) => {
+  const group = controlGroup(t);
+  if (group === null) return t.skip('no control group (v2) may be made here');
+  const info = unitInfo({ cgroup: group.path });
+  const units = new Map([['a.service', info]]);
+  const { look, clock, events } = bench([payload('condor', { by: 'unit', unit: 'a.service' })], { units });
+  await look();
+  units.clear();
+  clock.mono += 800_000;
+  await look();
+  assert.deepEqual(events(), ['unit_unknown']);
+  units.set('a.service', info);
+  const member = await startPayload(t, SCRIPTS.plain);
+  fs.writeFileSync(path.join(group.dir, 'cgroup.procs'), String(member.pid));
   assert.equal((await look()).length, 1);
 });
 

@@ -90,7 +90,7 @@ describe('systemctl as a child', () => {
   test('that fails gives its complaint without control characters', async (t) => {
     const { env } = fake(t, `printf 'no \\033[1mway\\n' >&2; exit 4`);
     const result = await systemctl(['x'], { env: { ...env }, timeoutMs: PATIENCE_MS });
-    assert.deepEqual(result, { ok: false, code: 'failed', detail: 'systemctl ended with 4: no [1mway', stdout: '' });
+    assert.deepEqual(result, { ok: false, code: 'failed', detail: 'systemctl ended with 4: no  [1mway', stdout: '' });
   });
 
   test('that is not there', async () => {

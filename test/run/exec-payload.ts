@@ -58,9 +58,15 @@ export async function exitCode(payload: TestPayload): Promise<number | null> {
   return code;
 }
 
-/** Resolves when so many payloads are registered and `exec` has fetched the plan of each. */
+/** Resolves when so many payloads are registered, their processes named, and `exec` has fetched the plan of each. */
 export async function registered(agent: TestAgent, count: number): Promise<void> {
   await agent.until(`${count} payloads`, ({ payloads }) => payloads.running + payloads.stopping === count);
+  const giveUpAt = Date.now() + GIVE_UP_MS;
+  // A reservation names exec itself, and nothing is done for it.
+  while ((await payloadRows(agent)).some(({ pid, deliverer_pid }) => pid === deliverer_pid)) {
+    if (Date.now() > giveUpAt) throw new Error('a reservation has never become a payload');
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
   await plansFetched(agent, count);
 }
 
@@ -85,6 +91,7 @@ export async function plansFetched(agent: TestAgent, count: number): Promise<voi
 export interface PayloadRow {
   readonly id: string;
   readonly pid: number;
+  readonly deliverer_pid: number | null;
   readonly state: string;
   readonly deadline: number | null;
   readonly stop_at: number | null;

@@ -51,7 +51,6 @@ async function until<T>(what: string, look: () => T | undefined | Promise<T | un
 
 interface ViewRow extends PayloadRow {
   readonly view: { readonly jobfeatures_path: string };
-  readonly deliverer_pid: number | null;
   readonly containment: string;
 }
 const rowsOf = async (agent: TestAgent) => (await payloadRows(agent)) as readonly ViewRow[];

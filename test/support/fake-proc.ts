@@ -29,8 +29,11 @@ export interface FakeProc {
   end(pid: number): void;
 }
 
+/** Thousands of small files are a matter of moments only in memory. */
+const inMemory = (): string => (fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir());
+
 export function fakeProc(t: Ending): FakeProc {
-  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-proc-'));
+  const root = fs.mkdtempSync(path.join(inMemory(), 'mjf-proc-'));
   t.after(() => fs.rmSync(root, { recursive: true }));
   return {
     root,

@@ -27,6 +27,9 @@ SLOW_SECS = 3
 # Forks of one turn of the loop while pids are used up.
 FORKS_A_TURN = 40
 
+# RESERVED_PIDS of the kernel: when the numbers begin anew, they begin above it.
+RESERVED_PIDS = 300
+
 record_fd = -1
 birth_fd = -1
 
@@ -378,6 +381,9 @@ def say(text):
 def init(pid_max, command):
     with open('/proc/sys/kernel/pid_max', 'w') as file:
         file.write(pid_max)
+    # Those below are never given away again.
+    while os.waitpid(child(lambda: os._exit(0)), 0)[0] < RESERVED_PIDS:
+        pass
     pid = os.spawnvp(os.P_NOWAIT, command[0], command)
     while True:
         ended, status = os.waitpid(-1, 0)

@@ -191,7 +191,7 @@ const text = body.replaceAll('$PID', String(process.pid));
 const request = http.request(url, { method, headers, agent: false }, (response) => {
   let all = '';
   response.on('data', (chunk) => { all += chunk; });
-  response.on('end', () => process.stdout.write(JSON.stringify({ status: response.statusCode, body: all, pid: process.pid })));
+  response.on('end', () => process.stdout.write(JSON.stringify({ status: response.statusCode, headers: response.headers, body: all, pid: process.pid })));
 });
 request.on('error', (error) => { process.stderr.write(error.message); process.exit(1); });
 request.end(text);
@@ -205,7 +205,7 @@ export function askAs(
   body = '',
   type = 'application/json',
   headers: Readonly<Record<string, string>> = {},
-): Promise<{ status: number; body: string; pid: number }> {
+): Promise<{ status: number; headers: http.IncomingHttpHeaders; body: string; pid: number }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['-e', CHILD, url, method, body, type, JSON.stringify(headers)], {
       uid,

@@ -171,6 +171,7 @@ test('a view that the client proposes is its view; twice it is 409, and only its
     JSON.stringify({ name: 'a', target: { pid: waitingProcess(t, { uid: OTHER }) }, view: VIEW }),
   );
   assert.deepEqual([foreign.status, JSON.parse(foreign.body).code], [409, 'view_taken']);
+  assert.equal(foreign.headers.location, undefined);
   assert.doesNotMatch(foreign.body, /p1/);
   assert.equal(port.publication().payloads.length, 1);
 });

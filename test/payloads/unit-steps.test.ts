@@ -1,0 +1,377 @@
+/** Stops and starts of units against a systemd that is told how to behave; with the real one: test/systemd. */
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import pino from 'pino';
+import type { HandResult } from '../../agent/hand/hand.ts';
+import type { Input, PayloadSpec } from '../../agent/lifetime/types.ts';
+import type { SignalEffect } from '../../agent/payloads/delivery.ts';
+import type { StopForecast } from '../../agent/payloads/unit-forecast.ts';
+import type { UnitRow } from '../../agent/payloads/unit-rows.ts';
+import { openUnitSteps, type UnitStepsOptions } from '../../agent/payloads/unit-steps.ts';
+
+const OK: HandResult = { ok: true, output: '' };
+const failed = (code: string): HandResult => ({ ok: false, code, detail: 'of the test' });
+const never = <T>(): Promise<T> => new Promise<T>(() => undefined);
+const running = (...startAgain: readonly string[]): StopForecast => ({
+  is: 'running',
+  canStop: true,
+  startAgain,
+  lost: [],
+});
+
+let lines: { readonly event: string; readonly units?: readonly string[] }[] = [];
+const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
+const events = (): readonly string[] => lines.map(({ event }) => event);
+beforeEach(() => {
+  lines = [];
+});
+
+function row(id: string, values: Partial<UnitRow> = {}): UnitRow {
+  const plain = { load: 'loaded', active: 'active', result: 'success', cgroup: '', slice: '', stopTimeoutMs: null };
+  const rest = { canStop: true, canStart: true, transient: false, job: null, takesDown: [] };
+  return { id, names: [id], ...plain, ...rest, ...values };
+}
+
+type Fakes = Partial<UnitStepsOptions['units']>;
+
+/** All that happens, in its order, as words; nothing waits for real time but what is bounded by the test. */
+function open(fakes: Fakes, options: Partial<UnitStepsOptions> = {}) {
+  const done: string[] = [];
+  const inputs: Input[] = [];
+  const pauses: number[] = [];
+  const note =
+    (verb: string, result: (units: readonly string[]) => Promise<HandResult>) =>
+    (units: readonly string[]): Promise<HandResult> => {
+      done.push(`${verb} ${units.join(' ')}`);
+      return result(units);
+    };
+  const steps = openUnitSteps({
+    units: {
+      available: () => true,
+      foresee: async (names) => new Map(names.map((name) => [name, running(name)])),
+      look: async (names) => ({ row: (name) => (names.includes(name) ? row(name) : undefined), job: () => undefined }),
+      ...fakes,
+      stop: note('stop', fakes.stop ?? (async () => OK)),
+      start: note('start', fakes.start ?? (async () => OK)),
+    },
+    submit(input) {
+      for (const each of input.type === 'together' ? input.inputs : [input]) {
+        inputs.push(each);
+        if (each.type === 'units_stopping') done.push(`told ${each.id}: ${each.units.join(' ')}`);
+        if (each.type === 'units_started') done.push(`started ${each.id}`);
+        if (each.type === 'steps_done') for (const { id, outcome } of each.results) done.push(`${id} ${outcome}`);
+      }
+    },
+    deliver: (effects) =>
+      effects.map(({ payload, step }) => {
+        done.push(`signal ${payload.id}`);
+        return { id: payload.id, step, outcome: 'delivered', at: { wall: 0, mono: 0 } };
+      }),
+    log,
+    count: (name, { outcome }) => void done.push(`${name} ${outcome}`),
+    now: () => ({ wall: 1, mono: 1 }),
+    pause: async (ms) => void pauses.push(ms),
+    bounds: { foreseeMs: 20, stopMs: 20, lookMs: 20, orderMs: 20 },
+    ...options,
+  });
+  /** Without the counting. */
+  const story = (): readonly string[] => done.filter((each) => !each.startsWith('mjf_'));
+  return { ...steps, story, done, inputs, pauses };
+}
+
+function effect(id: string, unit: string): SignalEffect {
+  const target = { kind: 'unit', unit, cgroup: `/${unit}` } as const;
+  const payload: PayloadSpec = { id, name: id, uid: 0, target, registeredMs: 0 };
+  return { type: 'signal', payload, step: { episode: 1, index: 0, signal: 'SIGTERM' }, to: 'all' };
+}
+const A = effect('a', 'a.service');
+const B = effect('b', 'b.service');
+
+describe('a stop', () => {
+  test('tells first what is to be started again, then gives one order for all, then reports', async () => {
+    const foresee: Fakes['foresee'] = async () =>
+      new Map([
+        ['a.service', running('a.socket', 'a.service', 'child.service')],
+        ['b.service', running()],
+      ]);
+    const { stop, story, done } = open({ foresee });
+    await stop([A, B]);
+    assert.deepEqual(story(), [
+      'told a: a.socket a.service child.service',
+      'told b: ',
+      'stop a.service b.service',
+      'a delivered',
+      'b delivered',
+    ]);
+    assert.equal(done.filter((each) => each === 'mjf_signals_total delivered').length, 2);
+  });
+
+  test('of one unit that two payloads name is one order', async () => {
+    const { stop, story } = open({});
+    await stop([A, effect('other', 'a.service')]);
+    assert.ok(story().includes('stop a.service'));
+    assert.ok(story().includes('a delivered') && story().includes('other delivered'));
+  });
+
+  test('that systemd refuses for good goes to the processes', async () => {
+    const { stop, story } = open({
+      stop: async () => failed('refused'),
+      foresee: async () => new Map([['a.service', running('a.service')]]),
+    });
+    await stop([A]);
+    assert.deepEqual(story(), ['told a: a.service', 'stop a.service', 'signal a', 'a delivered']);
+    assert.deepEqual(events(), ['units_not_stopped']);
+  });
+
+  test('of which one is refused does not signal those that systemd stops all the same', async () => {
+    const states: Readonly<Record<string, UnitRow>> = {
+      'a.service': row('a.service'),
+      'b.service': row('b.service', { active: 'deactivating' }),
+      'c.service': row('c.service', { active: 'inactive' }),
+      'd.service': row('d.service', { job: '7' }),
+    };
+    const { stop, story } = open({
+      stop: async () => failed('failed'),
+      look: async () => ({ row: (name) => states[name], job: ({ job }) => (job === '7' ? 'stop' : undefined) }),
+    });
+    await stop([A, B, effect('c', 'c.service'), effect('d', 'd.service')]);
+    assert.deepEqual(
+      story().filter((each) => each.startsWith('signal')),
+      ['signal a'],
+    );
+    for (const id of ['a', 'b', 'c', 'd']) assert.ok(story().includes(`${id} delivered`), id);
+  });
+
+  test('is not held up by a systemd that hangs at every question and order', async () => {
+    const { stop, story } = open({ foresee: async () => null, stop: () => never(), look: () => never() });
+    await stop([A, effect('s', 'work.slice')]);
+    assert.deepEqual(story(), [
+      // Of a slice nobody knows what runs in it.
+      'told a: a.service',
+      'told s: ',
+      'stop a.service work.slice',
+      'signal a',
+      'signal s',
+      'a delivered',
+      's delivered',
+    ]);
+  });
+
+  test('where a child breaks instead of failing is a stop all the same', async () => {
+    const { stop, story } = open({
+      stop: () => Promise.reject(new Error('of the test')),
+      look: () => Promise.reject(new Error('of the test')),
+    });
+    await stop([A]);
+    assert.deepEqual(story().slice(-2), ['signal a', 'a delivered']);
+  });
+
+  test('without systemd goes to the processes, and asks nobody', async () => {
+    const { stop, story } = open({ available: () => false, foresee: () => never() });
+    await stop([A]);
+    assert.deepEqual(story(), ['told a: a.service', 'signal a', 'a delivered']);
+  });
+
+  test('of what must never be stopped is refused, and not signalled either', async () => {
+    const { stop, story } = open({
+      foresee: async () =>
+        new Map<string, StopForecast>([
+          ['a.service', { is: 'refused', reason: 'it is the agent' }],
+          ['b.service', running('b.service')],
+        ]),
+    });
+    await stop([A, B]);
+    assert.deepEqual(story(), ['told b: b.service', 'a refused', 'stop b.service', 'b delivered']);
+    assert.ok(events().includes('unit_refused'));
+  });
+
+  test('of what does not run for systemd reaches what it left behind, and starts nothing again', async () => {
+    const { stop, story } = open({
+      foresee: async () => new Map<string, StopForecast>([['a.service', { is: 'idle' }]]),
+    });
+    await stop([A]);
+    assert.deepEqual(story(), ['told a: ', 'signal a', 'a delivered']);
+    assert.deepEqual(events(), []);
+  });
+
+  test('of RefuseManualStop=yes does not even ask systemd', async () => {
+    const { stop, story } = open({
+      foresee: async () =>
+        new Map<string, StopForecast>([['a.service', { ...running('a.service'), canStop: false } as StopForecast]]),
+    });
+    await stop([A]);
+    assert.deepEqual(story(), ['told a: a.service', 'signal a', 'a delivered']);
+  });
+});
+
+describe('a start', () => {
+  const start = (units: readonly string[]) => ({ type: 'start_units', payload: 'p', units }) as const;
+
+  test('is one order, sockets first, and ends when they are up', async () => {
+    const steps = open({});
+    await steps.start(start(['b.service', 'a.service', 'b.socket']));
+    assert.deepEqual(steps.story(), ['start b.socket b.service a.service', 'started p']);
+    assert.deepEqual(
+      lines.map(({ units }) => units),
+      [['b.socket', 'b.service', 'a.service']],
+    );
+  });
+
+  test('is repeated for those alone that are not up, ever later', async () => {
+    const tries = new Map<string, number>();
+    const look: Fakes['look'] = async (names) => ({
+      row(name) {
+        tries.set(name, (tries.get(name) ?? 0) + 1);
+        const isUp = name === 'a.service' || (tries.get(name) ?? 0) > 2;
+        return names.includes(name)
+          ? row(name, isUp ? {} : { active: 'failed', result: 'start-limit-hit' })
+          : undefined;
+      },
+      job: () => undefined,
+    });
+    const steps = open({ look });
+    await steps.start(start(['a.service', 'b.service']));
+    assert.deepEqual(steps.story(), ['start a.service b.service', 'start b.service', 'start b.service', 'started p']);
+    const [, first = 0, , second = 0] = steps.pauses.slice(1);
+    assert.ok(first >= 750 && first <= 1_250, `${first}`);
+    assert.ok(second >= 1_500 && second <= 2_500, `${second}`);
+  });
+
+  test('that fails for a minute is told, and over', async () => {
+    const steps = open({ start: async () => failed('unreachable'), look: async () => null });
+    await steps.start(start(['a.service']));
+    assert.equal(steps.story().filter((each) => each === 'start a.service').length, 7);
+    assert.equal(steps.story().at(-1), 'started p');
+    assert.deepEqual(events(), ['units_not_started']);
+    assert.ok(steps.pauses.reduce((sum, ms) => sum + ms, 0) > 47_000);
+  });
+
+  test('without systemd is told, and over', async () => {
+    const steps = open({ available: () => false });
+    await steps.start(start(['a.service']));
+    assert.deepEqual(steps.story(), ['started p']);
+    assert.deepEqual(events(), ['units_not_started']);
+  });
+
+  test('of which the root hand refuses one is a start of the others', async () => {
+    const steps = open({
+      start: async (units) => (units.includes('alien.service') ? failed('refused') : OK),
+      look: async () => ({
+        row: (name) => row(name, name === 'alien.service' ? { active: 'inactive' } : {}),
+        job: () => undefined,
+      }),
+    });
+    await steps.start(start(['a.service', 'alien.service']));
+    assert.deepEqual(steps.story(), [
+      'start a.service alien.service',
+      'start a.service',
+      'start alien.service',
+      'started p',
+    ]);
+    assert.deepEqual(events(), ['units_not_startable', 'units_started']);
+  });
+
+  test('of what still goes down is systemd’s to do next, and of what ran and ended well is done', async () => {
+    const states: Readonly<Record<string, UnitRow>> = {
+      'down.service': row('down.service', { active: 'deactivating', job: '1' }),
+      'brief.service': row('brief.service', { active: 'inactive' }),
+    };
+    const steps = open({
+      look: async () => ({ row: (name) => states[name], job: ({ job }) => (job === '1' ? 'start' : undefined) }),
+    });
+    await steps.start(start(['down.service', 'brief.service']));
+    assert.deepEqual(steps.story(), ['start down.service brief.service', 'started p']);
+  });
+
+  test('of a unit that is masked by now is given up at once', async () => {
+    const steps = open({
+      look: async () => ({
+        row: (name) => row(name, { active: 'failed', result: 'signal', load: 'masked', canStart: false }),
+        job: () => undefined,
+      }),
+      start: async () => failed('failed'),
+    });
+    await steps.start(start(['a.service']));
+    assert.deepEqual(steps.story(), ['start a.service', 'started p']);
+    assert.deepEqual(events(), ['units_not_startable']);
+  });
+
+  test('that another stop overtakes is given up, and what was not up yet is remembered', async () => {
+    let release = (): void => undefined;
+    const waits = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let paused = 0;
+    const steps = open(
+      {
+        look: async () => ({
+          row: (name) => row(name, { active: 'failed', result: 'exit-code' }),
+          job: () => undefined,
+        }),
+      },
+      {
+        // The third wait is the one before the second attempt.
+        async pause(_, signal) {
+          paused += 1;
+          if (paused < 3) return;
+          release();
+          if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        },
+      },
+    );
+    const starting = steps.start({ type: 'start_units', payload: 'a', units: ['a.service', 'child.service'] });
+    await waits;
+    await steps.stop([A]);
+    await starting;
+    const wanted = [
+      'start a.service child.service',
+      'told a: a.service child.service',
+      'stop a.service',
+      'a delivered',
+    ];
+    assert.deepEqual(
+      steps.story().filter((each) => each !== 'started a'),
+      wanted,
+    );
+    assert.ok(steps.story().includes('started a'), 'the heart does not wait for it any more');
+  });
+
+  test('on its way to systemd comes before the stop, or it would undo it; but not for ever', async () => {
+    let taken = (_: HandResult): void => undefined;
+    const steps = open({ start: () => new Promise((resolve) => (taken = resolve)) }, { bounds: { orderMs: 20_000 } });
+    const starting = steps.start({ type: 'start_units', payload: 'a', units: ['a.service'] });
+    await new Promise((resolve) => setImmediate(resolve));
+    const stopping = steps.stop([A]);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(!steps.story().includes('stop a.service'));
+    taken(OK);
+    await Promise.all([starting, stopping]);
+    assert.ok(steps.story().includes('stop a.service'));
+
+    const stuck = open({ start: () => never() });
+    void stuck.start({ type: 'start_units', payload: 'a', units: ['a.service'] });
+    await new Promise((resolve) => setImmediate(resolve));
+    await stuck.stop([A]);
+    assert.ok(stuck.story().includes('stop a.service'));
+  });
+
+  test('that the end of the agent interrupts is left to the next one', async () => {
+    const steps = open(
+      {
+        look: async () => ({
+          row: (name) => row(name, { active: 'failed', result: 'exit-code' }),
+          job: () => undefined,
+        }),
+      },
+      {
+        pause: async (ms) => {
+          if (ms > 1_000) steps.close();
+        },
+      },
+    );
+    await steps.start(start(['a.service']));
+    assert.ok(!steps.story().includes('started p'));
+    await steps.start(start(['a.service']));
+    assert.equal(steps.story().filter((each) => each.startsWith('start ')).length, steps.story().length);
+  });
+});
