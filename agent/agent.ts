@@ -51,6 +51,8 @@ const READY_AT_LATEST_MS = 10_000;
 const TOUCH_MS = 30_000;
 /** The main loop ticks each second; silent for longer than this it is not healthy. */
 const HEALTHY_TICK_MS = 10_000;
+/** What is done once more because a crash left open whether it had been done. */
+const UNCERTAIN: ReadonlySet<string> = new Set(['step_uncertain', 'start_uncertain', 'hook_uncertain']);
 /** Reports and the state file get this long when the agent is told to stop. */
 const STOP_BOUND_MS = 2_000;
 
@@ -208,7 +210,7 @@ export function startAgent(options: AgentOptions): Agent {
     if (effect.event === 'notice_new') metrics.count('mjf_notices_total', { kind: String(kind) });
     if (effect.event === 'feature_rejected')
       metrics.count('mjf_source_faults_total', { source: String(source), error: String(error) });
-    if (effect.event === 'step_uncertain') metrics.count('mjf_steps_uncertain_total');
+    if (UNCERTAIN.has(effect.event)) metrics.count('mjf_steps_uncertain_total');
   }
 
   function onTick(now: Instant): void {

@@ -8,7 +8,7 @@ import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { openHand } from './hand/open-hand.ts';
 import type { Journal } from './journal.ts';
-import type { Effect, HookRun, Input, PayloadSpec, SnapshotPayload, StepResult } from './lifetime/types.ts';
+import type { Effect, HookRun, Input, PayloadSpec, Pointers, SnapshotPayload, StepResult } from './lifetime/types.ts';
 import { resolveCgroup } from './payloads/cgroup.ts';
 import type { SignalEffect } from './payloads/delivery.ts';
 import { openFinder } from './payloads/finder.ts';
@@ -20,8 +20,12 @@ import { openUnitSteps } from './payloads/unit-steps.ts';
 import { openUnits } from './payloads/units.ts';
 import type { AgentPort, Publication, Registration } from './ports.ts';
 
-/** Programs of the host itself: what a metadata service says is never run. */
-const TRUSTED_WITH_COMMANDS: ReadonlySet<string> = new Set(['static', 'directory', 'mjf']);
+/**
+ * Who may name a program of this machine: the operator, and a host that mounts a directory. Never what comes over the network:
+ * neither a metadata service nor `mjf`, whose answers may be plain HTTP that anybody on the way can write (that its URL is
+ * https is not known here).
+ */
+const TRUSTED_WITH_COMMANDS: ReadonlySet<string> = new Set(['static', 'directory']);
 
 export interface CareOptions {
   readonly config: Config;
@@ -60,6 +64,7 @@ export function openCare(options: CareOptions): Care {
   let { config } = options;
   const procRoot = path.join(root, 'proc');
   const uid = process.geteuid?.() ?? 0;
+  const recordDir = path.join(config.journalDir, 'hooks');
   const now = () => clock.now();
   const hand = openHand({
     socket: config.handSocket,
@@ -67,13 +72,18 @@ export function openCare(options: CareOptions): Care {
     env,
     log,
     uid,
-    scratchDir: config.journalDir,
+    // What a crash leaves there is swept when the records of hooks are read.
+    scratchDir: recordDir,
     procRoot,
   });
   const units = openUnits({ hand, env, log, root });
   const payloads = openPayloads({ procRoot, selfPid: process.pid, log, journal, now });
   const unitSteps = openUnitSteps({ units, submit, deliver: payloads.deliver, log, count, now });
-  const runs = openRuns((run) => submit({ type: 'hook_ended', run }));
+  const runs = openRuns((run) => {
+    submit({ type: 'hook_ended', run });
+    // Not before: a heart that has not heard of it asks for the run again after a crash, and no program may run twice.
+    hooks.settled(run);
+  });
   const hooks = openHooks({
     config: config.hooks,
     hand,
@@ -81,7 +91,7 @@ export function openCare(options: CareOptions): Care {
     count,
     now,
     runtimeDir: config.runtimeDir,
-    recordDir: path.join(config.journalDir, 'hooks'),
+    recordDir,
     submit: (input) => (input.type === 'hook_ended' ? runs.through(input.run) : submit(input)),
     procRoot,
     uid,
@@ -93,9 +103,12 @@ export function openCare(options: CareOptions): Care {
     count,
     clock,
     holdFor: options.owesLastWord,
+    uid,
     shutdownCommand() {
-      const command = options.publication().snapshot.machine['shutdown_command'];
-      return command !== undefined && TRUSTED_WITH_COMMANDS.has(command.source) ? command.value : null;
+      const { machine, pointers } = options.publication().snapshot;
+      const command = machine['shutdown_command'];
+      if (command === undefined || !TRUSTED_WITH_COMMANDS.has(command.source)) return null;
+      return command.source === 'directory' && mayBePointed(pointers, config, root) ? null : command.value;
     },
   });
   const finder = openFinder({
@@ -191,6 +204,17 @@ export function openCare(options: CareOptions): Care {
 /** A unit's stop signal proper is systemd's business (types.ts, UnitTarget). */
 const isUnitStop = ({ payload, step }: SignalEffect): boolean =>
   payload.target.kind === 'unit' && step.signal === 'SIGTERM';
+
+/**
+ * Whether it may be that a metadata service chose the directory of the machine's features: then what stands there is worth no
+ * more than its own word. Rather once too often: the machine is switched off by systemd then.
+ */
+function mayBePointed({ machinefeatures }: Pointers, { source }: Config, root: string): boolean {
+  const table = source['directory'] as { readonly machinefeatures?: string } | undefined;
+  if (machinefeatures?.startsWith('/') !== true || table?.machinefeatures !== undefined) return false;
+  const usual = ['etc', 'run/mjf-host'].map((dir) => path.join(root, dir, 'machinefeatures'));
+  return !usual.includes(path.resolve('/', machinefeatures));
+}
 
 /** A run is over when all that were told of it are through. */
 function openRuns(over: (run: string) => void) {

@@ -196,17 +196,17 @@ for (const [name, text, expected] of [
   ],
   [
     'a step before the own lead',
-    `${UNIT}\ngrace = "1m"\nsteps = [${AT_GRACE}, { at = "5m", hook = "a" }]`,
+    `${UNIT}\ngrace = "1m"\nsteps = [${AT_GRACE}, { at = "5m", signal = "SIGUSR1" }, { at = "9m", hook = "a" }]`,
     ["steps[1].at: is earlier than this payload's grace (1 min), when stopping begins"],
   ],
   [
     'a step before the lead of [stop]',
-    `cgroup = "/a"\nsteps = [${AT_GRACE}, { at = "5m", hook = "a" }]`,
+    `cgroup = "/a"\nsteps = [${AT_GRACE}, { at = "5m", signal = "SIGUSR1" }, { at = "9m", hook = "a" }]`,
     ['steps[1].at: is earlier than stop.grace (2 min), when stopping begins'],
   ],
   [
     'a step of a unit, whose own stop timeout may be longer',
-    `${UNIT}\nsteps = [${AT_GRACE}, { at = "5m", hook = "a" }]`,
+    `${UNIT}\nsteps = [${AT_GRACE}, { at = "5m", signal = "SIGUSR1" }]`,
     [],
   ],
   [

@@ -52,7 +52,8 @@ export function checkOrder(given: StepsGiven, report: RuleReport): void {
     if (step.signal === 'SIGKILL' && lead >= firstTerm) {
       report.warning([...path, i], 'SIGKILL comes before any SIGTERM: payloads cannot save their work');
     }
-    if (step.at !== 'grace' && lead > graceMs && !given.graceMayGrow) {
+    // A program may well prepare the payload before it is stopped.
+    if (step.at !== 'grace' && lead > graceMs && !given.graceMayGrow && hookOf(step.signal) === null) {
       const message = `is earlier than ${graceName} (${formatDuration(graceMs)}), when stopping begins`;
       report.warning([...path, i, 'at'], message);
     }

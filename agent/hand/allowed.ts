@@ -1,6 +1,7 @@
 /** What the hand may do: its own, root-owned configuration says so, whatever the agent asks for. */
 import path from 'node:path';
 import { type Config, describeProblem, loadConfig } from '../config.ts';
+import { unitNameProblem } from '../payloads/unit-names.ts';
 import { ask, type Systemctl } from './systemctl.ts';
 import { trusted } from './trust.ts';
 
@@ -27,9 +28,28 @@ export async function trustedConfig(
 export const mayPowerOff = ({ stop }: Config): boolean =>
   stop.atDeadline === 'poweroff' || stop.whenDone === 'poweroff';
 
-/** The first of `units` that the configuration neither names nor has below a slice that it names; null: all may be. */
-export async function forbiddenUnit(units: readonly string[], config: Config, how: Systemctl): Promise<string | null> {
-  const named = new Set(config.payloads.flatMap(({ find }) => (find.by === 'unit' ? [fullName(find.unit)] : [])));
+/**
+ * Why these units may not be stopped or started, or null: each must be named by the configuration, or lie below a slice that
+ * it names; and none may be one that the machine or the agent needs, whatever the configuration says.
+ */
+export async function unitsProblem(units: readonly string[], config: Config, how: Systemctl): Promise<string | null> {
+  for (const unit of units) {
+    const problem = namesProblem(unit);
+    if (problem !== null) return problem;
+  }
+  const unit = await unnamedUnit(units, config, how);
+  return unit === null ? null : `the configuration names no [[payload]] unit ${unit}, nor a slice above it`;
+}
+
+/** By its name, whatever kind it is: with a socket goes the service that it starts. */
+const namesProblem = (unit: string): string | null =>
+  unitNameProblem(unit.replace(/\.(socket|path|timer|target|mount|swap)$/, '.service'));
+
+/** The first of `units` that the configuration neither names nor has below a slice that it names; null: there is none. */
+async function unnamedUnit(units: readonly string[], config: Config, how: Systemctl): Promise<string | null> {
+  const all = config.payloads.flatMap(({ find }) => (find.by === 'unit' ? [fullName(find.unit)] : []));
+  // One that may not be a payload opens nothing below it either (system.slice).
+  const named = new Set(all.filter((unit) => unitNameProblem(unit) === null));
   const unnamed = units.filter((unit) => !named.has(unit));
   if (unnamed.length === 0) return null;
   // An alias of one of them, or something below a slice: the manager knows.
@@ -41,6 +61,8 @@ export async function forbiddenUnit(units: readonly string[], config: Config, ho
       const properties = propertiesOf(blocks[index] ?? '');
       const names = (properties.get('Names') ?? '').split(' ');
       const slice = properties.get('Slice') ?? '';
+      // An alias may hide who it is.
+      if (names.some((name) => namesProblem(name) !== null)) return true;
       // Not the manager's word on what was asked for: a block that belongs to another unit proves nothing.
       if (!names.includes(unit)) return true;
       return !names.some((name) => named.has(name)) && ![...named].some((each) => isBelow(slice, each));

@@ -50,8 +50,11 @@ export function openHand(options: HandOptions): Hand {
   }
 
   async function hook(request: HookRequest): Promise<HookOutcome> {
-    if (request.resume !== undefined) return followProgram(request.resume, { ...request, procRoot });
     const hooks = options.hooks();
+    if (request.resume !== undefined) {
+      const as = hooks.user === null ? null : await findUser(hooks.user);
+      return followProgram(request.resume, { ...request, procRoot, uid: as?.uid ?? uid });
+    }
     let user: UserEntry | null = null;
     if (hooks.user !== null) {
       user = await findUser(hooks.user);

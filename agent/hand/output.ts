@@ -18,6 +18,8 @@ import { SAFE_PATH } from './safe-path.ts';
 
 /** mkfifo(1) takes a millisecond; a machine that needs longer than this has other troubles. */
 const MKFIFO_TIMEOUT_MS = 5_000;
+/** Of a directory that nobody needs any more: far above the time that mkfifo(1) may take. */
+const LEFT_BEHIND_MS = 60_000;
 /** A hook that writes without end is read at 64 KiB in so many ms (6 MB/s): enough for every log, little for a processor. */
 const READ_PAUSE_MS = 10;
 const READ_BYTES = 64 * 1024;
@@ -77,6 +79,23 @@ export async function openStdio(scratchDir: string, stdin: string): Promise<Stdi
     throw error;
   } finally {
     fs.rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Takes away what a killed process left of `openStdio`. Only what is old: others may just be making theirs, at most for
+ * MKFIFO_TIMEOUT_MS. Never throws.
+ */
+export function sweepStdio(scratchDir: string): void {
+  try {
+    for (const name of fs.readdirSync(scratchDir)) {
+      if (!/^hook-[A-Za-z0-9]{6}$/.test(name)) continue;
+      const dir = path.join(scratchDir, name);
+      const ageMs = Date.now() - fs.lstatSync(dir).mtimeMs;
+      if (ageMs > LEFT_BEHIND_MS) fs.rmSync(dir, { recursive: true, force: true });
+    }
+  } catch {
+    // It is not there yet, or another one was quicker: no hook has to wait for that.
   }
 }
 

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isZombie, ProcessUnreadableError, readProcessStat } from '../payloads/process.ts';
 import { type SpawnUser, spawnClean } from '../spawn-clean.ts';
+import { type Group, openGroup } from './group.ts';
 import type { HookOutcome, HookProgram } from './hand.ts';
 import { type OnLine, openStdio, type Reading, readPipes, reopenPipes } from './output.ts';
 
@@ -69,20 +70,33 @@ export async function runProgram(file: string, options: StartOptions): Promise<H
     const why = await over;
     return { is: 'not_run', code: 'failed', detail: why instanceof Error ? why.message : 'it cannot be started' };
   }
-  options.onStarted?.({ pid, startTicks: startTicksOf(pid, options.procRoot), pipes: stdio.pipes });
-  return supervise(pid, over, reading, begun, options, () => true);
+  const { procRoot } = options;
+  const program = { pid, startTicks: startTicksOf(pid, procRoot), pipes: stdio.pipes };
+  options.onStarted?.(program);
+  const uid = options.user?.uid ?? process.geteuid?.() ?? 0;
+  return supervise(openGroup(program, { procRoot, uid, isChild: true }), over, reading, begun, options);
+}
+
+export interface FollowOptions extends ProgramOptions {
+  /** As whom it was started. */
+  readonly uid: number;
 }
 
 /** Follows a program that was started earlier; `ended` without a code when it is gone. Never rejects. */
-export function followProgram(program: HookProgram, options: ProgramOptions): Promise<HookOutcome> {
+export function followProgram(program: HookProgram, options: FollowOptions): Promise<HookOutcome> {
   const begun = performance.now();
-  const lives = (): boolean => programLives(program, options.procRoot);
-  const reading = readPipes(lives() ? reopenPipes(program, options.procRoot) : [], options.onLine);
+  const { procRoot, uid } = options;
+  const lives = (): boolean => programLives(program, procRoot);
+  const group = openGroup(program, { procRoot, uid, isChild: false });
+  const reading = readPipes(lives() ? reopenPipes(program, procRoot) : [], options.onLine);
   const over = (async (): Promise<Ended> => {
-    while (lives()) await sleep(LOOK_MS, undefined, { ref: false });
+    while (lives()) {
+      group.look();
+      await sleep(LOOK_MS, undefined, { ref: false });
+    }
     return { code: null, signal: null };
   })();
-  return supervise(program.pid, over, reading, begun, options, lives);
+  return supervise(group, over, reading, begun, options);
 }
 
 /** Whether it still runs. One that we may not look at counts as running. */
@@ -96,20 +110,14 @@ export function programLives({ pid, startTicks }: HookProgram, procRoot: string)
   }
 }
 
-/** `lives` is asked right before each signal: the pid of a program that is not our child may belong to another by now. */
 async function supervise(
-  pid: number,
+  group: Group,
   over: Promise<Ended | Error>,
   reading: Reading,
   begunMs: number,
   { timeoutMs, signal }: ProgramOptions,
-  lives: () => boolean,
 ): Promise<HookOutcome> {
   let late = false;
-  let done = false;
-  const strike = (name: NodeJS.Signals): void => {
-    if (!done && lives()) killGroup(pid, name);
-  };
   const leadMs = Math.min(TERM_LEAD_MS, timeoutMs / 2);
   const timers: NodeJS.Timeout[] = [];
   const arm = (ms: number, action: () => void): void => {
@@ -122,8 +130,8 @@ async function supervise(
   const stop = (leftMs: number): void => {
     if (late) return;
     late = true;
-    strike('SIGTERM');
-    arm(leftMs, () => strike('SIGKILL'));
+    group.strike('SIGTERM');
+    arm(leftMs, () => group.strike('SIGKILL'));
     arm(leftMs + GIVE_UP_MS, giveUp);
   };
   const abort = (): void => stop(TERM_LEAD_MS);
@@ -132,25 +140,15 @@ async function supervise(
   if (signal?.aborted === true) abort();
 
   const ended = await Promise.race([over, stuck]);
-  // Its pid may be given away from here on, but its group's number only once the group is empty.
-  done = true;
   signal?.removeEventListener('abort', abort);
   for (const timer of timers) clearTimeout(timer);
-  if (late) killGroup(pid, 'SIGKILL');
+  // Who obeyed may have left somebody behind who does not.
+  if (late) group.strike('SIGKILL');
   await Promise.race([reading.ended, sleep(OUTPUT_GRACE_MS, undefined, { ref: false })]);
   reading.close();
   const ms = Math.round(performance.now() - begunMs);
   if (ended instanceof Error) return { is: 'not_run', code: 'failed', detail: ended.message };
   return late ? { is: 'timeout', ms } : { is: 'ended', ...ended, ms };
-}
-
-/** Its own group, which only its descendants can be in (see `detached`). */
-function killGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // It ended by itself, or runs as somebody whom only the root hand may signal: that one keeps the time.
-  }
 }
 
 /** 0 where it cannot be read: then nothing of that number is ever taken for it. */

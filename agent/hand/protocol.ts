@@ -3,6 +3,7 @@
  * result, and ends the connection. A client that goes away ends nothing: the hook runs on (SYSTEMS.md, "KillMode"). One that
  * wants its hook ended writes the line `{"abort":true}`.
  */
+import { HOOK_VARIABLES } from '../payloads/hook-environment.ts';
 import type { HandResult, HookOutcome, HookProgram } from './hand.ts';
 import { LINE_LIMITS } from './lines.ts';
 
@@ -37,8 +38,14 @@ export const ABORT_LINE = '{"abort":true}\n';
 export const UNIT_NAME =
   /^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}\.(service|scope|slice|socket|target|mount|path|timer|swap)$/;
 
-/** Of the environment, only what tells a hook what has happened; never what changes how programs run (PATH, LD_PRELOAD). */
-const VARIABLE = /^(MJF_[A-Z_]{1,60}|MACHINEFEATURES|JOBFEATURES|LANG)$/;
+/**
+ * Of the environment, exactly what tells a hook what has happened and where to read on, each with what it must look like.
+ * Never what changes how programs run: PATH, LD_PRELOAD, nor settings of this very program (MJF_AGENT_*).
+ */
+const VARIABLES: ReadonlyMap<string, RegExp> = new Map([
+  ...HOOK_VARIABLES.map(({ name, form }) => [name, form ?? /^/] as const),
+  ['JOBOUTPUTS', /^/] as const,
+]);
 const MAX_VALUE = 4_096;
 
 /** The request in a line, or a sentence on what is wrong with it. */
@@ -105,8 +112,8 @@ function variablesOf(env: unknown): Readonly<Record<string, string>> | null {
   if (!isObject(env)) return null;
   const variables: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
-    if (!VARIABLE.test(name) || typeof value !== 'string' || value.length > MAX_VALUE || value.includes('\0'))
-      return null;
+    if (typeof value !== 'string' || value.length > MAX_VALUE || value.includes('\0')) return null;
+    if (VARIABLES.get(name)?.test(value) !== true) return null;
     variables[name] = value;
   }
   return variables;

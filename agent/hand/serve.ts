@@ -8,7 +8,8 @@ import { StringDecoder } from 'node:string_decoder';
 import type { Logger } from 'pino';
 import { DEFAULT_ETC_DIR } from '../config.ts';
 import { createLog } from '../log.ts';
-import { forbiddenUnit, mayPowerOff, trustedConfig } from './allowed.ts';
+import { mayPowerOff, trustedConfig, unitsProblem } from './allowed.ts';
+import { sweepStdio } from './output.ts';
 import { ABORT_LINE, type HandAnswer, type HandRequest, MAX_REQUEST_BYTES, parseRequest } from './protocol.ts';
 import { runHook } from './run-hook.ts';
 import { changeUnits, powerOff } from './systemctl.ts';
@@ -18,8 +19,8 @@ import { userFinder } from './user.ts';
 const REQUEST_MS = 5_000;
 /** Answers that nobody takes. */
 const LAST_WRITE_MS = 5_000;
-/** The tmpfs of root's own run-time files. */
-const SCRATCH_DIR = '/run';
+/** On the tmpfs of root's own run-time files, where the unit gives no place of its own. */
+const SCRATCH_DIR = '/run/mjf-agent-hand';
 
 export interface ServeOptions {
   readonly etcDir: string;
@@ -55,7 +56,7 @@ export async function handMain(options: Partial<ServeOptions> = {}): Promise<num
       env: process.env,
       owners: new Set([0]),
       log,
-      scratchDir: SCRATCH_DIR,
+      scratchDir: scratchDirOf(process.env),
       procRoot: '/proc',
       waitedMs: performance.now(),
       ...options,
@@ -64,6 +65,12 @@ export async function handMain(options: Partial<ServeOptions> = {}): Promise<num
     clearInterval(alive);
   }
   return 0;
+}
+
+/** `RuntimeDirectory=` of the unit, which may be all of /run that it can write to (systemd.exec(5)). */
+function scratchDirOf(env: Readonly<Record<string, string | undefined>>): string {
+  const given = env['RUNTIME_DIRECTORY']?.split(':')[0];
+  return given?.startsWith('/') ? given : SCRATCH_DIR;
 }
 
 /** Serves one connection and ends it. Never rejects for what a client sends. */
@@ -93,15 +100,17 @@ export async function serveHand(connection: net.Socket, options: ServeOptions): 
     const { log, env } = options;
     const how = { env, ...(options.path === undefined ? {} : { path: options.path }) };
     if (request.verb === 'power_off') {
+      // A flag of the agent is its own word, which the hand does not take.
       if (!mayPowerOff(config))
-        return refuse('neither [stop] when_done nor at_deadline of the configuration is "poweroff"');
+        return refuse(`root's configuration does not allow it: write [stop] when_done = "poweroff" (or at_deadline) in \
+${options.etcDir}/config.toml`);
       log.warn({ event: 'hand_power_off' }, 'the machine is powered off');
       return say({ result: await powerOff(how) });
     }
     if (request.verb === 'units') {
       const { action, units } = request;
-      const other = await forbiddenUnit(units, config, how);
-      if (other !== null) return refuse(`the configuration names no [[payload]] unit ${other}, nor a slice above it`);
+      const problem = await unitsProblem(units, config, how);
+      if (problem !== null) return refuse(problem);
       log.info({ event: 'hand_units', action, units }, `units: ${action}`);
       return say({ result: await changeUnits(action, units, how) });
     }
@@ -111,6 +120,7 @@ export async function serveHand(connection: net.Socket, options: ServeOptions): 
     if (user === null) return refuse(`[hooks] user: there is no user ${hooks.user}`);
     const { directory, file } = request;
     log.info({ event: 'hand_hook', hook: `${directory}/${file}`, user: user.name }, `hook ${directory}/${file}`);
+    sweepStdio(options.scratchDir);
     const outcome = await runHook(
       {
         ...request,
@@ -135,7 +145,6 @@ function readRequest(connection: net.Socket, onAbort: () => void): Promise<strin
     const end = (line: string | null): void => {
       clearTimeout(timer);
       got = true;
-      held = '';
       resolve(line);
     };
     const timer = setTimeout(() => end(null), REQUEST_MS);
@@ -146,18 +155,12 @@ function readRequest(connection: net.Socket, onAbort: () => void): Promise<strin
         if (!got) end(null);
         return;
       }
-      held += decoder.write(chunk);
-      const at = held.indexOf('\n');
-      if (at < 0) return;
-      if (got) {
-        if (`${held.slice(0, at)}\n` === ABORT_LINE) onAbort();
-        held = held.slice(at + 1);
-        return;
+      const lines = (held + decoder.write(chunk)).split('\n');
+      held = lines.pop() ?? '';
+      for (const line of lines) {
+        if (!got) end(line);
+        else if (`${line}\n` === ABORT_LINE) onAbort();
       }
-      const rest = held.slice(at + 1);
-      end(held.slice(0, at));
-      held = rest;
-      if (held === ABORT_LINE) onAbort();
     });
     connection.once('close', () => {
       if (!got) end(null);

@@ -16,11 +16,15 @@ interface HookVariable {
   readonly meaning: string;
   /** null: it is not set. */
   of(context: HookContext): string | null;
+  /** What a value must be, where a program takes it for more than text. */
+  readonly form?: RegExp;
 }
 
 /** Nobody reads a longer one in a log; far below what execve(2) takes. */
 const MAX_VALUE = 1_024;
 const DEFAULT_LANG = 'C.UTF-8';
+/** No slash: a path here would have the C library load a file. */
+const LANGUAGE = /^[A-Za-z0-9_.@-]{1,64}$/;
 
 const seconds = (ms: number | null | undefined): string | null =>
   ms === null || ms === undefined ? null : String(Math.floor(ms / 1000));
@@ -101,7 +105,8 @@ export const HOOK_VARIABLES: readonly HookVariable[] = [
   {
     name: 'LANG',
     meaning: 'as the agent has it, else C.UTF-8',
-    of: ({ lang }) => (lang !== undefined && /^[A-Za-z0-9_.@-]{1,64}$/.test(lang) ? lang : DEFAULT_LANG),
+    of: ({ lang }) => (lang !== undefined && LANGUAGE.test(lang) ? lang : DEFAULT_LANG),
+    form: LANGUAGE,
   },
 ];
 

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { Hand } from '../hand/hand.ts';
 import { SAFE_PATH } from '../hand/safe-path.ts';
+import { trusted } from '../hand/trust.ts';
 import { spawnClean } from '../spawn-clean.ts';
 
 export type PowerLevel = 'done' | 'deadline' | null;
@@ -18,6 +19,8 @@ export interface PowerOptions {
   readonly clock: Pick<Clock, 'now'>;
   /** The host's feature of that name, from a source that may be trusted with it; null: none. */
   shutdownCommand(): string | null;
+  /** Who the agent is (effective): its files and root's may be run. */
+  readonly uid: number;
   /** Something is still on its way that the site waits for: the last word. */
   holdFor(): boolean;
   readonly retryMs?: { readonly first: number; readonly last: number };
@@ -87,8 +90,12 @@ export function openPower(options: PowerOptions): Power {
   /** null: it is on its way. */
   async function ask(wanted: () => boolean): Promise<string | null> {
     const command = options.shutdownCommand();
-    if (command !== null) {
-      const why = await runCommand(command);
+    const words = command === null ? null : wordsOf(command, new Set([0, options.uid]));
+    if (words !== null && 'refused' in words) {
+      const why = words.refused;
+      log.error({ event: 'shutdown_command_refused', why }, `the host's shutdown_command is not run: ${why}`);
+    } else if (words !== null) {
+      const why = await runCommand(words);
       if (why === null || !wanted()) return why;
       log.error({ event: 'shutdown_command_failed', why }, `the host's shutdown_command does not work: ${why}`);
     }
@@ -111,14 +118,26 @@ export function openPower(options: PowerOptions): Power {
   };
 }
 
+interface Words {
+  readonly file: string;
+  readonly args: readonly string[];
+}
+
 /**
- * A full path, perhaps with words behind it, run without a shell (mjf.md: "a full path to run instead of shutdown"). What is
- * wrong, or null. It is not ended when its time is over: it may be waiting for the machine to go.
+ * A full path, perhaps with words behind it (mjf.md: "a full path to run instead of shutdown"). The host names it, but who may
+ * write the file in this machine decides what is run with our rights: only `owners`, as for hooks.
  */
-function runCommand(command: string): Promise<string | null> {
+function wordsOf(command: string, owners: ReadonlySet<number>): Words | { readonly refused: string } {
   const [file = '', ...args] = command.trim().split(/\s+/);
   if (!file.startsWith('/') || command.length > MAX_COMMAND || command.includes('\0'))
-    return Promise.resolve('it is no full path');
+    return { refused: 'it is no full path' };
+  const found = trusted(file, owners);
+  if (!found.ok) return { refused: found.detail };
+  return found.stat.isFile() ? { file, args } : { refused: `${file} is not a regular file` };
+}
+
+/** Without a shell. What is wrong, or null. It is not ended when its time is over: it may be waiting for the machine to go. */
+function runCommand({ file, args }: Words): Promise<string | null> {
   const spawned = spawnClean(file, args, {
     cwd: '/',
     env: { PATH: SAFE_PATH, LC_ALL: 'C' },

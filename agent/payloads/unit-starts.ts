@@ -29,11 +29,17 @@ export interface UnitStartsOptions {
   readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-/** Before each attempt. Together a minute: longer than systemd's own limit of starts (10 s) holds a unit back. */
-const DELAYS_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000] as const;
+/** After each attempt but the last. Together a minute: longer than systemd's own limit of starts (10 s) holds a unit back. */
+const DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000] as const;
 /** After an order was taken, until its units are looked at: what cannot be started has mostly failed by then. */
 const SETTLE_MS = 1_000;
 const LOOK_TIMEOUT_MS = 3_000;
+/**
+ * How often what goes down is looked at, and how many times: four minutes, since the heart takes a start that is not
+ * answered within five for failed. A stop that lasts even longer then leaves the start to systemd's queue.
+ */
+const WAIT_MS = 2_000;
+const MAX_WAITS = 120;
 const MAX_NAMED = 20;
 
 interface Pending {
@@ -53,13 +59,7 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
     if (closed) return;
     const mine: Pending = { payload, wanted: new Set(startOrder(names)), up: [], stop: new AbortController() };
     pending.add(mine);
-    let why = 'systemd does not run on this machine';
-    for (const delayMs of units.available() ? DELAYS_MS : []) {
-      await pause(delayMs * (0.75 + Math.random() / 2), mine.stop.signal);
-      if (mine.wanted.size === 0 || mine.stop.signal.aborted) break;
-      why = (await attempt(mine)) ?? why;
-      if (mine.wanted.size === 0) break;
-    }
+    const why = units.available() ? await pursue(mine) : 'systemd does not run on this machine';
     pending.delete(mine);
     // The next agent finds the wish in its journal.
     if (closed) return;
@@ -78,21 +78,54 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
     submit({ type: 'units_started', id: payload });
   }
 
+  /** Until nothing is wanted any more or the attempts are used up; gives the reason of what went wrong last. */
+  async function pursue(mine: Pending): Promise<string> {
+    let why = 'it fails';
+    let delayMs = 0;
+    for (let attempts = 0, waits = 0; ; ) {
+      await pause(delayMs * (0.75 + Math.random() / 2), mine.stop.signal);
+      if (mine.wanted.size === 0 || mine.stop.signal.aborted) return why;
+      const ready = waits < MAX_WAITS ? await withoutThoseGoingDown(mine.wanted) : [...mine.wanted];
+      if (mine.stop.signal.aborted) return why;
+      if (ready.length === 0) {
+        waits += 1;
+        delayMs = WAIT_MS;
+        continue;
+      }
+      why = (await attempt(mine, ready)) ?? why;
+      attempts += 1;
+      const next = DELAYS_MS[attempts - 1];
+      if (next === undefined) return why;
+      delayMs = next;
+    }
+  }
+
+  /**
+   * What still goes down is waited for. systemd would take a start already now, but tries it again and again until the unit
+   * is down, and counts each try: in the end it does not start at all ("start-limit-hit", seen with 252).
+   */
+  async function withoutThoseGoingDown(wanted: ReadonlySet<string>): Promise<readonly string[]> {
+    const now = await units.look([...wanted], LOOK_TIMEOUT_MS);
+    return [...wanted].filter((unit) => now?.row(unit)?.active !== 'deactivating');
+  }
+
   /** Takes out of `wanted` what needs no further attempt; gives the reason of what went wrong. */
-  async function attempt(mine: Pending): Promise<string | null> {
-    const result = await order([...mine.wanted]);
+  async function attempt(mine: Pending, ready: readonly string[]): Promise<string | null> {
+    const result = await order(ready);
     const refused = new Set<string>();
     // One that the root hand does not know spoils the order for all of them.
     if (!result.ok && result.code === 'refused')
-      for (const unit of [...mine.wanted]) {
+      for (const unit of ready) {
         if (mine.stop.signal.aborted) break;
-        const single = mine.wanted.size === 1 ? result : await order([unit]);
+        const single = ready.length === 1 ? result : await order([unit]);
         if (!single.ok && single.code === 'refused') refused.add(unit);
       }
     await pause(SETTLE_MS, mine.stop.signal);
-    const now = await units.look([...mine.wanted], LOOK_TIMEOUT_MS);
+    const now = await units.look(ready, LOOK_TIMEOUT_MS);
     const hopeless: string[] = [];
-    for (const unit of [...mine.wanted]) {
+    for (const unit of ready) {
+      // Meanwhile given up.
+      if (!mine.wanted.has(unit)) continue;
       const fate = fateOf(unit, now, result);
       if (fate === 'again' && !refused.has(unit)) continue;
       mine.wanted.delete(unit);

@@ -64,12 +64,22 @@ const METRICS: Readonly<Record<string, MetricDefinition>> = {
   mjf_steps_uncertain_total: {
     type: 'counter',
     labels: [],
-    help: 'Steps repeated after a crash because it could not be known whether they went out.',
+    help: 'Steps, hooks and unit starts done once more after a crash that left open whether they had been done.',
   },
   mjf_webhooks_total: {
     type: 'counter',
     labels: ['event', 'outcome'],
     help: 'Events told to web hooks, by outcome; `retried` counts the failed attempts between.',
+  },
+  mjf_hooks_total: {
+    type: 'counter',
+    labels: ['event', 'outcome'],
+    help: 'Programs below hooks.d by outcome; `skipped` for those that no time was left for.',
+  },
+  mjf_poweroff_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Attempts to switch the machine off, by outcome.',
   },
   mjf_publish_errors_total: { type: 'counter', labels: [], help: 'Published files that could not be written.' },
   mjf_publish_duration_seconds: { type: 'summary', labels: [], help: 'Time taken to write the published files.' },
