@@ -112,6 +112,28 @@ export const hooks = {
   },
 } as const;
 
+/** How a server is known to be the right one, and who we are to it. */
+export const tlsFiles = {
+  ca: {
+    type: 'string',
+    format: 'absolute-path',
+    description: "Certificates (PEM) that the server is checked against, instead of the system's.",
+    examples: ['/etc/mjf-agent/site-ca.pem'],
+  },
+  cert: {
+    type: 'string',
+    format: 'absolute-path',
+    description: 'Client certificate (PEM).',
+    examples: ['/etc/mjf-agent/vm.pem'],
+  },
+  key: {
+    type: 'string',
+    format: 'absolute-path',
+    description: 'Key of the client certificate (PEM).',
+    examples: ['/etc/mjf-agent/vm.key'],
+  },
+} as const;
+
 export const webhook = {
   type: 'array',
   maxItems: MOST_WEBHOOKS,
@@ -141,24 +163,7 @@ export const webhook = {
         description: 'File with the value of the Authorization header. Read each time, so that it may be renewed.',
         examples: ['/etc/mjf-agent/webhook-token'],
       },
-      ca: {
-        type: 'string',
-        format: 'absolute-path',
-        description: "Certificates (PEM) that the server is checked against, instead of the system's.",
-        examples: ['/etc/mjf-agent/site-ca.pem'],
-      },
-      cert: {
-        type: 'string',
-        format: 'absolute-path',
-        description: 'Client certificate (PEM).',
-        examples: ['/etc/mjf-agent/vm.pem'],
-      },
-      key: {
-        type: 'string',
-        format: 'absolute-path',
-        description: 'Key of the client certificate (PEM).',
-        examples: ['/etc/mjf-agent/vm.key'],
-      },
+      ...tlsFiles,
     },
   },
 } as const;

@@ -8,7 +8,7 @@
 import type { Static } from 'typebox';
 import { NOTICE_KINDS } from '../lifetime/types.ts';
 import { LOG_LEVEL_NAMES } from './log-levels.ts';
-import { hooks, payload, steps, webhook } from './schema-payload.ts';
+import { hooks, payload, steps, tlsFiles, webhook } from './schema-payload.ts';
 
 const kind = { enum: NOTICE_KINDS } as const;
 
@@ -174,24 +174,7 @@ export const baseSchema = {
               description: 'Files are written to this directory.',
               examples: ['/run/mjf-host/joboutputs'],
             },
-            ca: {
-              type: 'string',
-              format: 'absolute-path',
-              description: "Certificates (PEM) that the server is checked against, instead of the system's.",
-              examples: ['/etc/mjf-agent/site-ca.pem'],
-            },
-            cert: {
-              type: 'string',
-              format: 'absolute-path',
-              description: 'Client certificate (PEM).',
-              examples: ['/etc/mjf-agent/vm.pem'],
-            },
-            key: {
-              type: 'string',
-              format: 'absolute-path',
-              description: 'Key of the client certificate (PEM).',
-              examples: ['/etc/mjf-agent/vm.key'],
-            },
+            ...tlsFiles,
             heartbeat_file: {
               type: 'string',
               format: 'flat-name',

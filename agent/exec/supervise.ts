@@ -82,6 +82,8 @@ export function supervise(options: SuperviseOptions): Supervision {
     carryOut(result) {
       for (const effect of result.effects) {
         if (effect.type === 'log') log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
+        // The operator's programs are the daemon's business.
+        if (effect.type === 'hook') beat.submit({ type: 'hook_ended', run: effect.run.id });
         if (effect.type !== 'signal') continue;
         const report = signalPayload(effect.to, effect.step);
         log.info(

@@ -5,6 +5,7 @@
  * The program was started in a session of its own, so that only its descendants can be in its group. The kernel gives no number
  * away that still names a group: while the program, or somebody who was seen in its group before, is in it, it is its group.
  */
+import type { ChildProcess } from 'node:child_process';
 import {
   isKernelThread,
   isZombie,
@@ -22,8 +23,8 @@ export interface GroupOptions {
   readonly procRoot: string;
   /** As whom the program was started. Members that became somebody else are left alone, unless it is root. */
   readonly uid: number;
-  /** It is our child: nobody can get its number before we have heard of its end. */
-  readonly isChild: boolean;
+  /** Our own child, whose number nobody can get before we have heard of its end; null: it was started by another. */
+  readonly child: Pick<ChildProcess, 'kill'> | null;
   /** Throws as process.kill does; that is the default. */
   readonly kill?: (pid: number, signal: NodeJS.Signals) => void;
 }
@@ -37,7 +38,7 @@ export interface Group {
 
 export function openGroup(program: Pick<HookProgram, 'pid' | 'startTicks'>, options: GroupOptions): Group {
   const { pid: number, startTicks } = program;
-  const { procRoot, uid, isChild } = options;
+  const { procRoot, uid, child } = options;
   const kill = options.kill ?? ((pid: number, signal: NodeJS.Signals) => process.kill(pid, signal));
   /** Start time by pid of who was seen in the group. */
   let known = new Map<number, number>();
@@ -52,7 +53,7 @@ export function openGroup(program: Pick<HookProgram, 'pid' | 'startTicks'>, opti
     // Another process of that number: then the group is another one too.
     if (all.some((stat) => stat.pid === number && stat.startTicks !== startTicks)) return [];
     const group = all.filter((stat) => stat.pgrp === number && stat.startTicks >= startTicks);
-    const isOurs = isChild || group.some((stat) => isProgram(stat) || known.get(stat.pid) === stat.startTicks);
+    const isOurs = child !== null || group.some((stat) => isProgram(stat) || known.get(stat.pid) === stat.startTicks);
     const found = isOurs ? group : [];
     known = new Map(found.map((stat) => [stat.pid, stat.startTicks]));
     return found.filter((stat) => !isZombie(stat)).sort((a, b) => Number(isProgram(b)) - Number(isProgram(a)));
@@ -77,6 +78,8 @@ export function openGroup(program: Pick<HookProgram, 'pid' | 'startTicks'>, opti
       const seen = new Map<number, number>();
       for (let round = 0; round < MAX_ROUNDS; round += 1) {
         const fresh = members().filter((stat) => seen.get(stat.pid) !== stat.startTicks);
+        // Where /proc does not show it, at least our child. Node signals none that has ended.
+        if (fresh.length === 0 && round === 0) child?.kill(signal);
         if (fresh.length === 0) return;
         for (const stat of fresh) {
           seen.set(stat.pid, stat.startTicks);

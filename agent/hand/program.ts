@@ -74,7 +74,7 @@ export async function runProgram(file: string, options: StartOptions): Promise<H
   const program = { pid, startTicks: startTicksOf(pid, procRoot), pipes: stdio.pipes };
   options.onStarted?.(program);
   const uid = options.user?.uid ?? process.geteuid?.() ?? 0;
-  return supervise(openGroup(program, { procRoot, uid, isChild: true }), over, reading, begun, options);
+  return supervise(openGroup(program, { procRoot, uid, child }), over, reading, begun, options);
 }
 
 export interface FollowOptions extends ProgramOptions {
@@ -87,7 +87,7 @@ export function followProgram(program: HookProgram, options: FollowOptions): Pro
   const begun = performance.now();
   const { procRoot, uid } = options;
   const lives = (): boolean => programLives(program, procRoot);
-  const group = openGroup(program, { procRoot, uid, isChild: false });
+  const group = openGroup(program, { procRoot, uid, child: null });
   const reading = readPipes(lives() ? reopenPipes(program, procRoot) : [], options.onLine);
   const over = (async (): Promise<Ended> => {
     while (lives()) {

@@ -81,22 +81,21 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
   /** Until nothing is wanted any more or the attempts are used up; gives the reason of what went wrong last. */
   async function pursue(mine: Pending): Promise<string> {
     let why = 'it fails';
-    let delayMs = 0;
-    for (let attempts = 0, waits = 0; ; ) {
+    const tries = new Map<string, number>();
+    const triesOf = (unit: string): number => tries.get(unit) ?? 0;
+    for (let waits = 0, delayMs = 0; ; ) {
       await pause(delayMs * (0.75 + Math.random() / 2), mine.stop.signal);
-      if (mine.wanted.size === 0 || mine.stop.signal.aborted) return why;
-      const ready = waits < MAX_WAITS ? await withoutThoseGoingDown(mine.wanted) : [...mine.wanted];
-      if (mine.stop.signal.aborted) return why;
+      const open = [...mine.wanted].filter((unit) => triesOf(unit) <= DELAYS_MS.length);
+      const ready = waits < MAX_WAITS ? await withoutThoseGoingDown(open) : open;
+      if (open.length === 0 || mine.stop.signal.aborted) return why;
       if (ready.length === 0) {
         waits += 1;
         delayMs = WAIT_MS;
         continue;
       }
       why = (await attempt(mine, ready)) ?? why;
-      attempts += 1;
-      const next = DELAYS_MS[attempts - 1];
-      if (next === undefined) return why;
-      delayMs = next;
+      for (const unit of ready) tries.set(unit, triesOf(unit) + 1);
+      delayMs = DELAYS_MS[Math.max(...ready.map(triesOf)) - 1] ?? 0;
     }
   }
 
@@ -104,9 +103,10 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
    * What still goes down is waited for. systemd would take a start already now, but tries it again and again until the unit
    * is down, and counts each try: in the end it does not start at all ("start-limit-hit", seen with 252).
    */
-  async function withoutThoseGoingDown(wanted: ReadonlySet<string>): Promise<readonly string[]> {
-    const now = await units.look([...wanted], LOOK_TIMEOUT_MS);
-    return [...wanted].filter((unit) => now?.row(unit)?.active !== 'deactivating');
+  async function withoutThoseGoingDown(names: readonly string[]): Promise<readonly string[]> {
+    if (names.length === 0) return names;
+    const now = await units.look(names, LOOK_TIMEOUT_MS);
+    return names.filter((unit) => now?.row(unit)?.active !== 'deactivating');
   }
 
   /** Takes out of `wanted` what needs no further attempt; gives the reason of what went wrong. */

@@ -6,7 +6,7 @@ import type { HookOutcome, HookProgram } from '../../agent/hand/hand.ts';
 import { LINE_LIMITS } from '../../agent/hand/lines.ts';
 import { followProgram, programLives, runProgram, type StartOptions } from '../../agent/hand/program.ts';
 import { isAlive, untilDead } from '../support/processes.ts';
-import { bounded, isRoot, place, script, until } from './fixture.ts';
+import { bounded, isRoot, OWN_UID, place, script, until } from './fixture.ts';
 
 interface Run {
   readonly dir: string;
@@ -49,6 +49,17 @@ function endGroup(pid: number): void {
   } catch {
     // It has ended.
   }
+}
+
+const AS_OURSELVES = { procRoot: '/proc', uid: OWN_UID, onLine: () => {} };
+
+/** Obeys, and leaves a child behind in its group that does not. */
+const LEAVES_CHILD = 'sh -c \'trap "" TERM; echo child $$; while :; do sleep 0.1; done\' & exec sleep 100';
+
+async function childOf({ lines }: Run): Promise<number> {
+  const find = (): number => Number(/child (\d+)/.exec(lines.join())?.[1] ?? 0);
+  await until('its child', () => find() > 1);
+  return find();
 }
 
 const withoutMs = (outcome: HookOutcome) => ({ ...outcome, ms: 0 });
@@ -104,8 +115,7 @@ test('what ignores SIGTERM gets SIGKILL, its children too', async (t) => {
 });
 
 test('a leader that obeys leaves nobody behind who does not', async (t) => {
-  const body = 'sh -c \'trap "" TERM; echo child $$; while :; do sleep 0.1; done\' & exec sleep 100';
-  const { lines, outcome } = run(t, body, { timeoutMs: 1_000 });
+  const { lines, outcome } = run(t, LEAVES_CHILD, { timeoutMs: 1_000 });
   assert.equal((await outcome).is, 'timeout');
   const child = Number(/child (\d+)/.exec(lines.join())?.[1]);
   assert.ok(child > 1);
@@ -176,6 +186,7 @@ test('a program goes on when the one that started it ends, and is followed by th
   const outcome = followProgram(program, {
     timeoutMs: 20_000,
     procRoot: '/proc',
+    uid: OWN_UID,
     onLine: (_, line) => lines.push(line),
   });
   await until('its output', () => lines.includes('y'));
@@ -188,7 +199,7 @@ test('another process under the same number is not followed, let alone signalled
   const { program, outcome } = run(t, 'echo ready; sleep 100');
   const true_ = await program;
   const other = { ...true_, startTicks: true_.startTicks + 1 };
-  const followed = await followProgram(other, { timeoutMs: 1, procRoot: '/proc', onLine: () => {} });
+  const followed = await followProgram(other, { timeoutMs: 1, ...AS_OURSELVES });
   assert.deepEqual(withoutMs(followed), { is: 'ended', code: null, signal: null, ms: 0 });
   assert.ok(isAlive(true_.pid));
   endGroup(true_.pid);
@@ -197,9 +208,28 @@ test('another process under the same number is not followed, let alone signalled
 
 test('a followed program is ended when its time is over', async (t) => {
   const { program, outcome } = run(t, 'echo ready; sleep 100');
-  const followed = await followProgram(await program, { timeoutMs: 500, procRoot: '/proc', onLine: () => {} });
+  const followed = await followProgram(await program, { timeoutMs: 500, ...AS_OURSELVES });
   assert.equal(followed.is, 'timeout');
   assert.ok(['SIGTERM', 'SIGKILL'].includes(String(((await outcome) as { signal?: string }).signal)));
+});
+
+test('a followed leader that obeys leaves nobody behind who does not', async (t) => {
+  const whole = run(t, LEAVES_CHILD);
+  const child = await childOf(whole);
+  const followed = await followProgram(await whole.program, { timeoutMs: 500, ...AS_OURSELVES });
+  assert.equal(followed.is, 'timeout');
+  await untilDead(child);
+});
+
+test('who became another user in its group is left alone', async (t) => {
+  const whole = run(t, LEAVES_CHILD);
+  const child = await childOf(whole);
+  // As if it had been started as somebody else: the program itself is ours all the same.
+  const followed = await followProgram(await whole.program, { timeoutMs: 500, ...AS_OURSELVES, uid: OWN_UID + 4711 });
+  assert.equal(followed.is, 'timeout');
+  assert.deepEqual(withoutMs(await whole.outcome), { is: 'ended', code: null, signal: 'SIGTERM', ms: 0 });
+  assert.ok(isAlive(child));
+  process.kill(child, 'SIGKILL');
 });
 
 test('as another user it has that user’s groups and none of root’s', {

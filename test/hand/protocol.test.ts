@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAnswer, parseRequest } from '../../agent/hand/protocol.ts';
+import { HOOK_VARIABLES } from '../../agent/payloads/hook-environment.ts';
 
 const hook = { verb: 'hook', directory: 'stopping', file: 'a', env: { MJF_EVENT: 'x' }, stdin: '', timeoutMs: 1000 };
 const parse = (value: unknown) => parseRequest(JSON.stringify(value));
@@ -11,6 +12,20 @@ test('each verb is taken by its own parts only', () => {
   assert.deepEqual(parse({ verb: 'power_off', force: true }), { verb: 'power_off' });
   const units = { verb: 'units', action: 'stop', units: ['condor.service', 'a@b-c.scope', 'x\\x2dy.slice'] };
   assert.deepEqual(parse(units), units);
+});
+
+const WRONG_NAMES = ['PATH', 'LD_PRELOAD', 'BASH_ENV', 'MJF_', 'mjf_x', 'MJF_A\n', 'NODE_OPTIONS', 'HOME'].concat(
+  // Settings of the agent itself, for hooks that call it.
+  ['MJF_AGENT_RUNTIME_DIR', 'MJF_AGENT_HAND_SOCKET', 'MJF_OTHER', 'MJF_EVENT\n', 'constructor'],
+);
+
+test('the variables of hooks are taken, each of them, and where the outputs go', () => {
+  const names = [...HOOK_VARIABLES.map(({ name }) => name), 'JOBOUTPUTS'];
+  assert.ok(names.length > 15);
+  const whole = { ...hook, env: Object.fromEntries(names.map((name) => [name, 'x'])) };
+  assert.deepEqual(parse(whole), whole);
+  const german = { ...hook, env: { LANG: 'de_CH.UTF-8' } };
+  assert.deepEqual(parse(german), german);
 });
 
 test('what is not exactly a request is refused in words', () => {
@@ -39,10 +54,9 @@ test('what is not exactly a request is refused in words', () => {
     { ...hook, env: { MJF_EVENT: 1 } },
     { ...hook, env: { MJF_EVENT: 'a\0b' } },
     { ...hook, env: { MJF_EVENT: 'a'.repeat(5000) } },
-    ...['PATH', 'LD_PRELOAD', 'BASH_ENV', 'MJF_', 'mjf_x', 'MJF_A\n', 'NODE_OPTIONS', 'HOME'].map((name) => ({
-      ...hook,
-      env: { [name]: 'x' },
-    })),
+    ...WRONG_NAMES.map((name) => ({ ...hook, env: { [name]: 'x' } })),
+    // The C library would take a path for the place of a file.
+    ...['/tmp/x', '../../tmp/x', '', 'C\n'].map((LANG) => ({ ...hook, env: { LANG } })),
   ];
   for (const value of wrong) assert.equal(typeof parse(value), 'string', JSON.stringify(value));
   assert.equal(typeof parseRequest('{'), 'string');

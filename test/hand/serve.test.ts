@@ -4,6 +4,8 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import { type TestContext, test } from 'node:test';
+import type { Config } from '../../agent/config.ts';
+import { unitsProblem } from '../../agent/hand/allowed.ts';
 import type { Hand, HookProgram } from '../../agent/hand/hand.ts';
 import { openHand } from '../../agent/hand/open-hand.ts';
 import { serveHand } from '../../agent/hand/serve.ts';
@@ -81,6 +83,7 @@ test('a hook: checked there, run there, its lines and its end heard here', runsA
 test('a hook by the hand’s own rules: what is not there, open to others, outside, or with a strange variable', async (t) => {
   const { dir, hand } = await stage(t, HOOKS);
   script(`${dir}/hooks.d/stopping/open`, `touch ${dir}/ran`, 0o777);
+  script(`${dir}/hooks.d/stopping/fine`, `touch ${dir}/ran`);
   script(`${dir}/outside`, `touch ${dir}/ran`);
   const codeOf = async (changes: Parameters<typeof hookRequest>[0]): Promise<string> => {
     const outcome = await bounded('the answer', hand.hook(hookRequest(changes).request));
@@ -90,7 +93,8 @@ test('a hook by the hand’s own rules: what is not there, open to others, outsi
   assert.equal(await codeOf({ file: 'open' }), 'refused');
   assert.equal(await codeOf({ file: '../../outside' }), 'refused');
   assert.equal(await codeOf({ directory: '..', file: 'outside' }), 'refused');
-  assert.equal(await codeOf({ file: 'open', env: { LD_PRELOAD: '/tmp/x' } }), 'refused');
+  for (const name of ['LD_PRELOAD', 'MJF_AGENT_RUNTIME_DIR'])
+    assert.equal(await codeOf({ file: 'fine', env: { [name]: '/tmp/x' } }), 'refused', name);
   assert.equal(fs.existsSync(`${dir}/ran`), false);
 });
 
@@ -141,6 +145,45 @@ test('a hook that is called off ends; one whose agent dies does not', runsAsUser
   await untilDead(pid);
 });
 
+test('it is called off by any line, also one that came together with others', runsAsUser, async (t) => {
+  const { dir, socket } = await stage(t, HOOKS);
+  script(`${dir}/hooks.d/stopping/10-tell`, 'exec sleep 100');
+  const { directory, file, env, stdin, timeoutMs } = hookRequest().request;
+  const request = JSON.stringify({ verb: 'hook', directory, file, env, stdin, timeoutMs });
+  const abort = '{"abort":true}\n';
+  for (const [first, second] of [
+    [`${request}\n`, `{"hello":1}\n${abort}`],
+    [`${request}\n{"hello":1}\n${abort}`, ''],
+    [`${request}\n{"abort"`, ':true}\n'],
+  ] as const) {
+    const client = net.connect(socket);
+    const ended = new Promise<string>((resolve) => {
+      let heard = '';
+      client.setEncoding('utf8').on('data', (chunk: string) => {
+        if (heard === '' && second !== '') client.write(second);
+        heard += chunk;
+      });
+      client.on('close', () => resolve(heard));
+    });
+    client.write(first);
+    assert.match(await bounded('the end', ended), /\{"outcome":\{"is":"timeout"/);
+  }
+});
+
+test('what a killed hand left in its place is swept, what another one is just making is not', runsAsUser, async (t) => {
+  const { dir, hand } = await stage(t, HOOKS);
+  script(`${dir}/hooks.d/stopping/10-tell`, 'true');
+  const made = ['hook-old123', 'hook-new123', 'hook-else', 'other'].map((name) => `${dir}/scratch/${name}`);
+  const old = new Date(Date.now() - 3_600_000);
+  for (const each of made) {
+    fs.mkdirSync(each, { recursive: true });
+    fs.writeFileSync(`${each}/stdin`, '');
+    if (!each.endsWith('new123')) fs.utimesSync(each, old, old);
+  }
+  assert.equal((await bounded('the end', hand.hook(hookRequest().request))).is, 'ended');
+  assert.deepEqual(fs.readdirSync(`${dir}/scratch`).sort(), ['hook-else', 'hook-new123', 'other']);
+});
+
 const UNITS = '[[payload]]\nname = "a"\nunit = "condor.service"\n[[payload]]\nname = "b"\nunit = "batch.slice"\n';
 
 test('units: those that the configuration names, and those below a slice that it names', async (t) => {
@@ -168,6 +211,36 @@ test('units: those that the configuration names, and those below a slice that it
   assert.match(systemctl(), /start --no-block -- condor\.service\n$/);
 });
 
+test('units that the machine or the agent needs: not by a name, nor below a slice, nor as an alias', async (t) => {
+  const show = `
+    case "$*" in *show*) shift 3;; *) exit 0;; esac
+    for unit; do case $unit in
+      alias.service) printf 'Names=alias.service dbus.service\\nSlice=batch.slice\\n\\n';;
+      job.socket) printf 'Names=job.socket\\nSlice=batch.slice\\n\\n';;
+      job1.scope) printf 'Names=job1.scope\\nSlice=batch.slice\\n\\n';;
+    esac; done`;
+  const { hand, systemctl } = await stage(t, UNITS, show);
+  for (const unit of ['system.slice', '-.slice', 'init.scope', 'systemd-logind.service', 'systemd-journald.socket'])
+    await refused(unit);
+  for (const unit of ['dbus.service', 'dbus.socket', 'mjf-agent.service', 'mjf-agent-hand.socket', 'alias.service'])
+    await refused(unit);
+  assert.doesNotMatch(systemctl(), / stop /);
+  assert.equal((await hand.units('start', ['job.socket', 'job1.scope'])).ok, true);
+
+  async function refused(unit: string): Promise<void> {
+    const answer = await hand.units('stop', ['condor.service', unit]);
+    assert.equal(!answer.ok && answer.code, 'refused', unit);
+  }
+});
+
+test('a configuration that names the system’s slice opens nothing below it', async () => {
+  const how = { path: '/nonexistent', env: {} };
+  const of = (unit: string) => ({ payloads: [{ find: { by: 'unit', unit } }] }) as unknown as Config;
+  assert.match((await unitsProblem(['system.slice'], of('system.slice'), how)) ?? '', /would stop the machine/);
+  assert.match((await unitsProblem(['cron.service'], of('system.slice'), how)) ?? '', /names no \[\[payload\]\] unit/);
+  assert.equal(await unitsProblem(['condor.service'], of('condor'), how), null);
+});
+
 test('what systemctl complains of comes back', async (t) => {
   const { hand } = await stage(t, UNITS, 'echo "no bus" >&2; exit 1');
   const result = await hand.units('stop', ['condor.service']);
@@ -178,6 +251,8 @@ test('power-off only where [stop] says so', async (t) => {
   const refused = await stage(t, '');
   const answer = await refused.hand.powerOff();
   assert.ok(!answer.ok && answer.code === 'refused');
+  const toWrite = `write \\[stop\\] when_done = "poweroff" \\(or at_deadline\\) in ${refused.dir}/etc/config\\.toml$`;
+  assert.match(answer.detail, new RegExp(toWrite), 'what to write, and where');
   assert.equal(refused.systemctl(), '');
   for (const stop of ['when_done', 'at_deadline']) {
     const allowed = await stage(t, `[stop]\n${stop} = "poweroff"\n`);

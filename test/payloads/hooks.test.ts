@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import type { Hand, HookOutcome, HookProgram, HookRequest } from '../../agent/hand/hand.ts';
@@ -43,6 +44,8 @@ interface Stage {
   readonly log: ReturnType<typeof readableLog>;
   open(changes?: Partial<HooksOptions>): ReturnType<typeof openHooks>;
   input(type: string, count?: number): Promise<Input>;
+  /** What is written down of a run; undefined: nothing. */
+  record(run: string): Readonly<Record<string, unknown>> | undefined;
 }
 
 function stage(t: TestContext): Stage {
@@ -77,14 +80,34 @@ function stage(t: TestContext): Stage {
         procRoot: '/proc',
         uid: OWN_UID,
         env: { LANG: 'C', SECRET: 'x' },
+        keptMs: 1,
         ...changes,
       }),
+    record(run) {
+      const files = fs.existsSync(`${dir}/runs`) ? fs.readdirSync(`${dir}/runs`) : [];
+      const texts = files.filter((name) => name.endsWith('.json')).map((name) => readText(`${dir}/runs/${name}`));
+      return texts.map((text) => (text === '' ? {} : JSON.parse(text))).find((record) => record.run === run);
+    },
     async input(type, count = 1) {
       await until(`${count} × ${type}`, () => inputs.filter((input) => input.type === type).length >= count);
       return inputs.filter((input) => input.type === type)[count - 1] ?? { type: 'tick' };
     },
   };
 }
+
+/** Empty where it has just gone. */
+function readText(file: string): string {
+  try {
+    return fs.readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+const programOf = (record: Readonly<Record<string, unknown>> | undefined): HookProgram => {
+  assert.ok(record !== undefined && record['program'] !== null);
+  return record['program'] as HookProgram;
+};
 
 /** A hand whose programs last until they are told to end. */
 function slowHand() {
@@ -101,13 +124,14 @@ function slowHand() {
 }
 
 test('the files of an event run one after the other, with the Snapshot and what happened', async (t) => {
-  const { dir, open, input, counted, log } = stage(t);
+  const { dir, open, input, counted, log, record } = stage(t);
   const body = `echo "$(basename $0) $MJF_EVENT $MJF_PHASE $MJF_REPEATED $(cat)" >> ${dir}/out`;
   script(`${dir}/hooks.d/stopping/10-a`, `sleep 0.1; ${body}`);
   script(`${dir}/hooks.d/stopping/20-b`, `${body}; exit 3`);
   script(`${dir}/hooks.d/stopping/30-c`, body);
   script(`${dir}/hooks.d/draining/10-a`, body);
-  open().run(event(), NEWS);
+  const hooks = open();
+  hooks.run(event(), NEWS);
   assert.deepEqual(await input('hook_ended'), { type: 'hook_ended', run: '1-stopping' });
   const told = 'stopping stopping 0 {"phase":"stopping"}';
   assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), `10-a ${told}\n20-b ${told}\n30-c ${told}\n`);
@@ -117,7 +141,96 @@ test('the files of an event run one after the other, with the Snapshot and what 
   );
   const failed = log.lines.find((line) => line['event'] === 'hook_failed');
   assert.deepEqual([failed?.['hook'], failed?.['code']], ['stopping/20-b', 3]);
+  // Whoever else hears of the event may not be through with it yet: until then the heart does not know.
+  assert.deepEqual(
+    [record('1-stopping')?.['program'], record('1-stopping')?.['file'], record('1-stopping')?.['over']],
+    [null, '30-c', true],
+  );
+  hooks.settled('1-stopping');
   await until('no records', () => fs.readdirSync(`${dir}/runs`).length === 0);
+});
+
+test('a run whose programs have ended is not begun again, however often the heart asks before it knows', async (t) => {
+  const { dir, open, input, inputs, record } = stage(t);
+  for (const name of ['10-a', '20-b']) script(`${dir}/hooks.d/stopping/${name}`, `echo ${name} >> ${dir}/out`);
+  let hooks = open();
+  hooks.run(event(), NEWS);
+  await input('hook_ended');
+  // A file that came meanwhile is not part of it.
+  script(`${dir}/hooks.d/stopping/30-new`, `echo new >> ${dir}/out`);
+  for (const count of [2, 3]) {
+    hooks.stop();
+    hooks = open();
+    hooks.run(event({ repeated: true }), NEWS);
+    await input('hook_ended', count);
+  }
+  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), '10-a\n20-b\n');
+  assert.equal(inputs.length, 3);
+  hooks.settled('1-stopping');
+  await until('no record', () => record('1-stopping') === undefined);
+});
+
+test('what was skipped for want of time stays skipped, though the deadline is gone when the heart asks again', async (t) => {
+  const { dir, open, input, counted } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, 'exec sleep 100');
+  script(`${dir}/hooks.d/stopping/20-b`, `touch ${dir}/ran`);
+  const first = open();
+  first.run(event({ byMs: NOW.wall + 300 }), NEWS);
+  first.run(event({ id: '2-stopping', byMs: NOW.wall }), NEWS);
+  await input('hook_ended', 2);
+  first.stop();
+  const second = open();
+  second.run(event({ repeated: true }), NEWS);
+  second.run(event({ id: '2-stopping', repeated: true }), NEWS);
+  await input('hook_ended', 4);
+  assert.equal(fs.existsSync(`${dir}/ran`), false);
+  assert.deepEqual(counted.map((line) => line.replace('mjf_hooks_total stopping ', '')).sort(), [
+    'skipped',
+    'skipped',
+    'skipped',
+    'timeout',
+  ]);
+});
+
+test('what an earlier agent left is claimed when the heart asks, however long it has to wait for its turn', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { dir, open, inputs } = stage(t);
+  const turns = async (): Promise<void> => {
+    for (let n = 0; n < 20; n += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  script(`${dir}/hooks.d/steps/save`, 'x');
+  const before = slowHand();
+  const first = open({ hand: before.hand });
+  first.run(step(), NEWS);
+  await turns();
+  assert.equal(before.waiting.length, 1);
+  first.stop();
+
+  const { hand, waiting, well } = slowHand();
+  const second = open({ hand });
+  assert.equal(waiting.length, 1, 'followed');
+  waiting[0]?.end(well);
+  for (let n = 0; n < 16; n += 1) second.run(step({ id: `p-2/1/${n}` }), NEWS);
+  await turns();
+  assert.equal(waiting.length, 17);
+  second.run(step({ repeated: true }), NEWS);
+  assert.equal(inputs.length, 1 + 16 + 1, 'reported at once');
+  t.mock.timers.tick(120_000);
+  for (const { end } of waiting) end(well);
+  await turns();
+  assert.equal(waiting.length, 17, 'not started again');
+});
+
+test('two long names of runs have a record each', async (t) => {
+  const { dir, open, record } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'x');
+  const { hand, waiting } = slowHand();
+  const hooks = open({ hand });
+  const ids = ['a', 'b'].map((end) => `p-${'long'.repeat(100)}/${end}`);
+  for (const id of ids) hooks.run(step({ id }), NEWS);
+  await until('both', () => waiting.length === 2);
+  for (const id of ids) assert.equal(record(id)?.['run'], id);
+  hooks.stop();
 });
 
 test('an event without files ends at once', async (t) => {
@@ -229,7 +342,7 @@ test('output goes to the log', async (t) => {
 });
 
 test('an agent that stops starts nothing more, and the next one follows what runs and does the rest', async (t) => {
-  const { dir, open, inputs, input, log } = stage(t);
+  const { dir, open, inputs, input, log, record } = stage(t);
   script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);
   script(
     `${dir}/hooks.d/stopping/20-b`,
@@ -243,8 +356,7 @@ test('an agent that stops starts nothing more, and the next one follows what run
     () => fs.existsSync(`${dir}/out`) && fs.readFileSync(`${dir}/out`, 'utf8') === 'a\nb\n',
   );
   first.stop();
-  const record = JSON.parse(fs.readFileSync(`${dir}/runs/run-1-stopping.json`, 'utf8'));
-  const { pid }: HookProgram = record.program;
+  const { pid } = programOf(record('1-stopping'));
   t.after(() => {
     if (isAlive(pid)) process.kill(-pid, 'SIGKILL');
   });
@@ -275,13 +387,12 @@ test('a run that a crash interrupted between two files goes on with the next one
 });
 
 test('a step that was started before the crash is reported, and not started again', async (t) => {
-  const { dir, open, input } = stage(t);
+  const { dir, open, input, record } = stage(t);
   script(`${dir}/hooks.d/steps/save`, `echo x >> ${dir}/out; exec sleep 100`);
   const first = open();
   first.run(step(), NEWS);
   await input('steps_done');
-  const record = JSON.parse(fs.readFileSync(`${dir}/runs/run-p-1%2F1%2F0.json`, 'utf8'));
-  const { pid }: HookProgram = record.program;
+  const { pid } = programOf(record('p-1/1/0'));
   t.after(() => {
     if (isAlive(pid)) process.kill(-pid, 'SIGKILL');
   });
@@ -299,7 +410,8 @@ test('records that are damaged, foreign or of another boot are forgotten', async
   script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);
   fs.mkdirSync(`${dir}/runs`);
   const program = { pid: process.pid, startTicks: 1, pipes: [] };
-  const record = { run: '1-stopping', directory: 'stopping', file: '10-a', program, untilMs: NOW.wall };
+  const record = { run: '1-stopping', directory: 'stopping', file: '10-a', program, over: false, untilMs: NOW.wall };
+  const name = `run-${createHash('sha256').update('1-stopping').digest('hex')}.json`;
   const boot = fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
   for (const text of [
     '{',
@@ -309,12 +421,13 @@ test('records that are damaged, foreign or of another boot are forgotten', async
     JSON.stringify({ ...record, boot, run: '../../x' }),
     'x'.repeat(100_000),
   ]) {
-    fs.writeFileSync(`${dir}/runs/run-1-stopping.json`, text);
+    fs.writeFileSync(`${dir}/runs/${name}`, text);
     open().run(event({ repeated: true }), NEWS);
     await until(`the run after ${text.slice(0, 40)}`, () => fs.existsSync(`${dir}/out`));
     fs.rmSync(`${dir}/out`);
   }
   await input('hook_ended', 6);
+  fs.rmSync(`${dir}/runs/${name}`);
   fs.mkdirSync(`${dir}/runs/hook-aB3xyz`);
   fs.writeFileSync(`${dir}/runs/run-x.json.new`, '{');
   fs.writeFileSync(`${dir}/runs/journal`, 'not ours');

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import type { HandResult } from '../../agent/hand/hand.ts';
 import { openPower, type PowerOptions } from '../../agent/payloads/power.ts';
-import { place, readableLog, script, until } from '../hand/fixture.ts';
+import { isRoot, OWN_UID, place, readableLog, script, until } from '../hand/fixture.ts';
 
 const OK: HandResult = { ok: true, output: '' };
 const BAD: HandResult = { ok: false, code: 'failed', detail: 'no bus' };
@@ -26,6 +26,7 @@ function stage(t: TestContext, changes: Partial<PowerOptions> & { readonly answe
     count: (metric, { outcome }) => counted.push(`${metric} ${outcome}`),
     clock: { now: () => ({ wall: 0, mono: clock.mono }) },
     shutdownCommand: () => null,
+    uid: OWN_UID,
     holdFor: () => false,
     retryMs: { first: 1, last: 4 },
     ...changes,
@@ -118,12 +119,49 @@ test('a command that fails, is not there or is no full path: systemd after all',
   let command = '';
   const { dir, power, asked, counted, events } = stage(t, { shutdownCommand: () => command });
   script(`${dir}/bin/fails`, 'exit 7');
-  for (const [index, text] of [`${dir}/bin/fails`, `${dir}/none`, 'poweroff', '', '/bin/tr\0ue'].entries()) {
+  const texts = [`${dir}/bin/fails`, `${dir}/none`, `${dir}/bin`, 'poweroff', '', '/bin/tr\0ue'];
+  for (const [index, text] of texts.entries()) {
     command = text;
     power.update('done');
     await until('the end', () => counted.length === index + 1);
     assert.equal(asked.length, index + 1, text);
     power.update(null);
   }
-  assert.equal(events().filter((event) => event === 'shutdown_command_failed').length, 5);
+  assert.equal(events().filter((event) => event === 'shutdown_command_failed').length, 1);
+  assert.equal(events().filter((event) => event === 'shutdown_command_refused').length, 5);
+});
+
+test('a command that others could have written is not run: systemd, and the reason in the log', async (t) => {
+  const { dir, power, asked, counted, log } = stage(t, { shutdownCommand: () => `${dir}/bin/off -h` });
+  const file = script(`${dir}/bin/off`, `touch ${dir}/ran`);
+  const refusals = () => log.lines.filter((line) => line['event'] === 'shutdown_command_refused');
+  let times = 0;
+  const again = async (why: RegExp): Promise<void> => {
+    times += 1;
+    power.update('done');
+    await until('the end', () => counted.length === times);
+    power.update(null);
+    assert.equal(asked.length, times);
+    assert.match(String(refusals()[times - 1]?.['why']), why);
+  };
+  fs.chmodSync(file, 0o757);
+  await again(/bin\/off is writable by everybody/);
+  fs.chmodSync(file, 0o775);
+  await again(/bin\/off is writable by its group/);
+  fs.chmodSync(file, 0o755);
+  fs.chmodSync(`${dir}/bin`, 0o777);
+  await again(/bin is writable by everybody/);
+  fs.chmodSync(`${dir}/bin`, 0o755);
+  fs.chmodSync(dir, 0o777);
+  await again(/is writable by everybody/);
+  fs.chmodSync(dir, 0o755);
+  if (isRoot) {
+    fs.chownSync(file, 4711, 4711);
+    await again(/belongs to user 4711/);
+    fs.chownSync(file, 0, 0);
+  }
+  assert.equal(fs.existsSync(`${dir}/ran`), false);
+  power.update('done');
+  await until('its own doing', () => fs.existsSync(`${dir}/ran`));
+  assert.equal(asked.length, times);
 });

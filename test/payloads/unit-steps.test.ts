@@ -219,10 +219,11 @@ describe('a start', () => {
 
   test('is repeated for those alone that are not up, ever later', async () => {
     const tries = new Map<string, number>();
+    // Two looks for each attempt.
     const look: Fakes['look'] = async (names) => ({
       row(name) {
         tries.set(name, (tries.get(name) ?? 0) + 1);
-        const isUp = name === 'a.service' || (tries.get(name) ?? 0) > 2;
+        const isUp = name === 'a.service' || (tries.get(name) ?? 0) > 5;
         return names.includes(name)
           ? row(name, isUp ? {} : { active: 'failed', result: 'start-limit-hit' })
           : undefined;
@@ -271,16 +272,34 @@ describe('a start', () => {
     assert.deepEqual(events(), ['units_not_startable', 'units_started']);
   });
 
-  test('of what still goes down is systemd’s to do next, and of what ran and ended well is done', async () => {
-    const states: Readonly<Record<string, UnitRow>> = {
-      'down.service': row('down.service', { active: 'deactivating', job: '1' }),
-      'brief.service': row('brief.service', { active: 'inactive' }),
-    };
-    const steps = open({
-      look: async () => ({ row: (name) => states[name], job: ({ job }) => (job === '1' ? 'start' : undefined) }),
+  test('waits for what still goes down, does not wait with the others, and tries to start neither too early', async () => {
+    let looks = 0;
+    const look: Fakes['look'] = async () => ({
+      row(name) {
+        if (name === 'brief.service') return row(name, { active: 'inactive' });
+        looks += 1;
+        const active = looks <= 4 ? 'deactivating' : looks === 5 ? 'failed' : 'active';
+        return row(name, { active, result: 'signal' });
+      },
+      job: () => undefined,
     });
+    const steps = open({ look });
     await steps.start(start(['down.service', 'brief.service']));
-    assert.deepEqual(steps.story(), ['start down.service brief.service', 'started p']);
+    assert.deepEqual(steps.story(), ['start brief.service', 'start down.service', 'started p']);
+    assert.deepEqual(
+      lines.map(({ units }) => units),
+      [['brief.service', 'down.service']],
+    );
+  });
+
+  test('of what does not come down for minutes is left to systemd’s queue', async () => {
+    const job = (): string | undefined => (steps.story().length > 0 ? 'start' : undefined);
+    const look: Fakes['look'] = async () => ({ row: (name) => row(name, { active: 'deactivating' }), job });
+    const steps = open({ look });
+    await steps.start(start(['down.service']));
+    assert.deepEqual(steps.story(), ['start down.service', 'started p']);
+    const waitedMs = steps.pauses.reduce((sum, ms) => sum + ms, 0);
+    assert.ok(waitedMs > 180_000 && waitedMs < 300_000, `${waitedMs}`);
   });
 
   test('of a unit that is masked by now is given up at once', async () => {

@@ -23,7 +23,7 @@ const shell = (text: string): string =>
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 /** Its parent has ended, it leads a session, and its group is another one. */
 const DOUBLE_FORK = shell(`( setsid sh -c ${quoted(deaf('stray'))} & ) `);
-/** One that comes when the first look of a SIGKILL is over, if nobody looks twice. */
+/** Starts processes all the time, each in a session of its own. */
 const RESPAWNS = shell(
   `setsid sh -c ${quoted(`trap '' TERM; echo spawner is $$; while :; do setsid sleep 0.02; done`)} &`,
 );
@@ -128,7 +128,7 @@ describe('payloads that run away', { concurrency: 2 }, () => {
   test('exec as the payload of exec: the process is one payload and reserves another', async (t) => {
     const agent = await startAgent(t, { machine: { total_cpu: 8 } });
     // Not through startExec: here the outer payload is the inner exec itself.
-    const script = 'echo job is $$; exec sleep 600';
+    const script = 'echo "$JOBFEATURES"; exec sleep 600';
     const argv = ['--', process.execPath, PROGRAM, 'exec', '--runtime-dir', agent.runtimeDir, '--', '/bin/sh', '-c'];
     const ran = runProgram(['exec', '--runtime-dir', agent.runtimeDir, ...argv, script]);
     const rows = await until('two rows that name two processes', async () => {
@@ -141,7 +141,8 @@ describe('payloads that run away', { concurrency: 2 }, () => {
     const job = rows.find((row) => row !== inner);
     assert.ok(job);
     process.kill(job.pid, 'SIGTERM');
-    assert.equal((await ran).code, 143);
+    const { code, out } = await ran;
+    assert.deepEqual([code, out], [143, `${job.view.jobfeatures_path}\n`], 'its own view, reserved in its own row');
     await agent.until('both gone', ({ payloads }) => payloads.running === 0);
   });
 });

@@ -14,6 +14,10 @@ const bedFor = (t: Parameters<typeof startBed>[0]): Promise<Bed> => {
 /** Whom nobody else is. */
 const PLAIN_UID = 4_711;
 const SLEEPER = '[Service]\nExecStart=/bin/sleep infinity\n';
+/** Stops when /run/let appears. */
+const untilLet = `TimeoutStopSec=10min
+ExecStop=/bin/sh -c 'echo begun 0 >> /run/slow; until [ -e /run/let ]; do sleep 0.1; done'
+`;
 const inSlice = (slice: string): string => `${SLEEPER}Slice=${slice}\n`;
 /** SIGTERM at the lead, SIGKILL two seconds before the deadline. */
 const STEPS = 'steps = [ { at = "grace", signal = "SIGTERM" }, { at = "2s", signal = "SIGKILL" } ]';
@@ -134,10 +138,27 @@ describe('units stopped by the agent', { skip: reason }, () => {
     assert.equal(await state(bed, 'never.service'), 'inactive');
   });
 
+  it('taken back while a unit is still stopping: it ends, and then it is started again', async (t) => {
+    const bed = await bedFor(t);
+    await bed.units({ 'slow.service': `${SLEEPER}${untilLet}` });
+    await bed.systemctl('start', 'slow.service');
+    const agent = await startService(bed, `${stop('60s')}${payload('slow.service', 'grace = "60s"')}`);
+    await agent.untilPayloads({ running: 1 });
+    await agent.announce(61);
+    await untilState(bed, 'slow.service', 'deactivating');
+    await agent.untilLogged('units_stopped');
+    await agent.cancel();
+    await agent.untilLogged('units_starting');
+    assert.equal(await state(bed, 'slow.service'), 'deactivating');
+    bed.write('/run/let', '');
+    await untilState(bed, 'slow.service', 'active');
+    await agent.untilPayloads({ running: 1, stopping: 0 });
+  });
+
   it('an agent killed in the middle of a stop does nothing twice, and still knows what to start again', async (t) => {
     const bed = await bedFor(t);
     await bed.units({
-      'slow.service': `${SLEEPER}TimeoutStopSec=10min\nExecStop=/bin/sh -c 'echo begun $(date +%%s%%3N) >> /run/slow; until [ -e /run/let ]; do sleep 0.1; done'\n`,
+      'slow.service': `${SLEEPER}${untilLet}`,
       'quick.service': SLEEPER,
     });
     await bed.systemctl('start', 'slow.service', 'quick.service');

@@ -177,7 +177,7 @@ describe('units of a real systemd', { skip: reason }, () => {
     assert.deepEqual(await units.membersOf('slow.service'), []);
     await bed.systemctl('start', '--no-block', 'slow.service');
     assert.deepEqual(await units.membersOf('slow.service'), ['slow.service']);
-    fs.writeFileSync(bed.path('/run/let-slow'), '');
+    bed.write('/run/let-slow', '');
     await until('up again', async () => (await active('slow.service')) === 'active');
     fs.rmSync(bed.path('/run/let-slow'));
   });
@@ -248,14 +248,15 @@ describe('units of a real systemd', { skip: reason }, () => {
     await bed.systemctl('start', 'one.service', 'two.service');
   });
 
-  it('a start while it is still being stopped waits in systemd’s queue', async () => {
+  it('a start while it is still being stopped waits for that: tried too early, systemd would give it up', async () => {
     const { stop, start, inputs } = steps();
     await stop([effect('slow', 'slow.service')]);
     await until('deactivating', async () => (await active('slow.service')) === 'deactivating');
-    await start({ type: 'start_units', payload: 'slow', units: told(inputs, 'slow') });
+    const starting = start({ type: 'start_units', payload: 'slow', units: told(inputs, 'slow') });
+    bed.write('/run/let-slow', '');
+    await starting;
+    assert.equal(await active('slow.service'), 'active');
     assert.ok(inputs.some((input) => input.type === 'units_started'));
-    fs.writeFileSync(bed.path('/run/let-slow'), '');
-    await until('up again', async () => (await active('slow.service')) === 'active');
   });
 
   it('a unit that is masked or removed meanwhile cannot be started: said at once, not after a minute', async () => {
