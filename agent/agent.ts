@@ -49,6 +49,8 @@ import { version } from './version.ts';
 const READY_AT_LATEST_MS = 10_000;
 /** DESIGN.md, "Interfaces": a reader can tell a dead agent by the age of `lifetime.json`. */
 const TOUCH_MS = 30_000;
+/** Who registers waits so long for the files of the view; a disk that is slower holds up nobody's payload. */
+const FILES_BOUND_MS = 1_000;
 /** The main loop ticks each second; silent for longer than this it is not healthy. */
 const HEALTHY_TICK_MS = 10_000;
 /** What is done once more because a crash left open whether it had been done. */
@@ -119,6 +121,9 @@ export function startAgent(options: AgentOptions): Agent {
   let publication: Publication | null = null;
   const listeners = new Set<(publication: Publication) => void>();
   let http: HttpServer | null = null;
+  /** Whether a publication is being completed, and who waits for it. */
+  let finishing = false;
+  const onFinished: (() => void)[] = [];
   let touchedMono = started.mono;
   let stopping = false;
 
@@ -197,9 +202,17 @@ export function startAgent(options: AgentOptions): Agent {
    * change of the truth. What cannot be written at all waits for the tick.
    */
   function finishFiles(): void {
+    finishing = true;
     setImmediate(() => {
-      if (!stopping && files.broken() === null && !files.flush()) finishFiles();
+      finishing = !stopping && files.broken() === null && !files.flush();
+      if (finishing) finishFiles();
+      else for (const tell of onFinished.splice(0)) tell();
     });
+  }
+
+  function filesWritten(): Promise<void> {
+    if (!finishing) return Promise.resolve();
+    return Promise.race([new Promise<void>((resolve) => onFinished.push(resolve)), after(FILES_BOUND_MS)]);
   }
 
   function tell(effect: Effect): void {
@@ -319,6 +332,7 @@ export function startAgent(options: AgentOptions): Agent {
     },
     sources: () => liveSources(channels, publication ?? unreachable()),
     register,
+    filesWritten,
     submit: beat.submit,
     jobOutput: (name, body) => reports.put(name, body),
     readiness: () => readiness(ready, files.broken(), channels.silent()),

@@ -8,7 +8,16 @@ import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { openHand } from './hand/open-hand.ts';
 import type { Journal } from './journal.ts';
-import type { Effect, HookRun, Input, PayloadSpec, Pointers, SnapshotPayload, StepResult } from './lifetime/types.ts';
+import type {
+  Effect,
+  HookRun,
+  Input,
+  PayloadSpec,
+  Pointers,
+  SnapshotPayload,
+  StepResult,
+  StepResultReport,
+} from './lifetime/types.ts';
 import { resolveCgroup } from './payloads/cgroup.ts';
 import type { SignalEffect } from './payloads/delivery.ts';
 import { openFinder } from './payloads/finder.ts';
@@ -78,7 +87,7 @@ export function openCare(options: CareOptions): Care {
   });
   const units = openUnits({ hand, env, log, root });
   const payloads = openPayloads({ procRoot, selfPid: process.pid, log, journal, now });
-  const unitSteps = openUnitSteps({ units, submit, deliver: payloads.deliver, log, count, now });
+  const unitSteps = openUnitSteps({ units, submit, deliver, log, count, now });
   const runs = openRuns((run) => {
     submit({ type: 'hook_ended', run });
     // Not before: a heart that has not heard of it asks for the run again after a crash, and no program may run twice.
@@ -121,6 +130,13 @@ export function openCare(options: CareOptions): Care {
   });
   finder.configure(config.payloads);
 
+  /** Also for units that systemd does not stop: their processes are signalled like any others. */
+  function deliver(effects: readonly SignalEffect[]): readonly StepResultReport[] {
+    const results = payloads.deliver(effects);
+    for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
+    return results;
+  }
+
   const rows = (): readonly SnapshotPayload[] => options.publication().payloads;
   const specOf = (id: string): PayloadSpec | undefined => rows().find(({ spec }) => spec.id === id)?.spec;
 
@@ -139,9 +155,7 @@ export function openCare(options: CareOptions): Care {
       const toSystemd = signals.filter(isUnitStop);
       const direct = signals.filter((effect) => !isUnitStop(effect));
       if (direct.length > 0) {
-        const results = payloads.deliver(direct);
-        for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
-        submit({ type: 'steps_done', results });
+        submit({ type: 'steps_done', results: deliver(direct) });
       }
       if (toSystemd.length > 0) void unitSteps.stop(toSystemd);
     },

@@ -60,6 +60,8 @@ export interface AgentPort {
   sources(): readonly LiveSource[];
   /** Adds the id, and the token where none is given, runs the heart, returns the row as it stands afterwards. */
   register(registration: Registration): SnapshotPayload;
+  /** Once the files show what the Snapshot says, or a bound is over: who was told of a view finds it. Never rejects. */
+  filesWritten(): Promise<void>;
   /**
    * As systemd names it; null = there is none, there is no systemd, or stopping it would take the machine or the agent with
    * it. Bounded in time; never rejects.

@@ -37,7 +37,7 @@ interface Started {
 function start(command: readonly [string, ...string[]]): Started {
   const [program, ...args] = command;
   const child = spawn(program, args, { detached: true, stdio: ['pipe', 'pipe', 'inherit'] });
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const ref = { pid: child.pid ?? 0, startTicks: startTicks(child.pid ?? 0) };
   return {
     child,

@@ -70,6 +70,8 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       const payload = port.register(registration);
       const { row, etag } = payloadRow(payload, context);
       hub.poke();
+      // The answer names the view: from here on its reader may be started.
+      await port.filesWritten();
       return reply.code(201).headers(locationOf(payload)).header('etag', etag).send(row());
     },
   );

@@ -132,6 +132,7 @@ export function fakePort(): FakePort {
       tell();
       return row;
     },
+    filesWritten: async () => {},
     describeUnit: async (unit) => port.units.get(unit) ?? null,
     lookUpCgroup: (text) => port.cgroups.get(text) ?? { is: 'not_found', detail: `There is no ${text}.` },
     containment: () => 'session',
