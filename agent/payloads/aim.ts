@@ -22,6 +22,11 @@ export interface Aim {
   readonly anyOwner: boolean;
   /** Kills all at once, where the kernel can and lets us: how many those were, or null. Throws ProcessUnreadableError. */
   readonly killAtOnce: (() => number | null) | null;
+  /**
+   * Before a SIGKILL that goes from one to the next: holds all still, so that nobody forks away meanwhile. Gives what lets
+   * those go on that are left out, or null where it cannot be done. Throws ProcessUnreadableError.
+   */
+  readonly hold: (() => (() => void) | null) | null;
   /** After a SIGTERM: lets what is frozen hear it. */
   readonly wake: (() => WriteOutcome | null) | null;
 }
@@ -106,6 +111,7 @@ function aimAtGroup(spec: PayloadSpec, target: GroupTarget, context: AimContext)
     },
     // The kernel asks no owner here, so it is for those alone who may stop anybody's processes.
     killAtOnce: anyOwner ? () => inside(killAll, null) : null,
+    hold: () => inside(freeze, null),
     wake: () => inside(thaw, null),
   };
 
@@ -125,6 +131,16 @@ function aimAtGroup(spec: PayloadSpec, target: GroupTarget, context: AimContext)
     } catch {
       return null;
     }
+  }
+
+  /** Nobody waits until all stand still: who is just forking has a child that is born frozen, and the next round sees it. */
+  function freeze(subtree: Subtree): (() => void) | null {
+    // Were the agent itself in it, it would never wake again.
+    if (protectedWithin(path, procRoot, selfPid) !== null) return null;
+    // Frozen by somebody else already, it stays so.
+    if (subtree.read('', 'cgroup.freeze')?.trim() !== '0') return null;
+    if (subtree.write('', 'cgroup.freeze', '1') !== 'done') return null;
+    return () => void inside((held) => held.write('', 'cgroup.freeze', '0'), 'absent' as const);
   }
 
   function killAll(subtree: Subtree): number | null {
@@ -147,5 +163,6 @@ export const NOBODY: Aim = {
   belongs: () => true,
   anyOwner: false,
   killAtOnce: null,
+  hold: null,
   wake: null,
 };

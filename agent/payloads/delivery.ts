@@ -74,30 +74,41 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
   };
   const reports: StepResultReport[] = [];
   const open: { readonly attempt: Attempt; readonly index: number }[] = [];
+  const held: (() => void)[] = [];
 
-  for (const effect of signals) {
-    const attempt = begin(effect);
-    if (attempt.aim.find !== null) open.push({ attempt, index: reports.length });
-    const report = reportOf(attempt);
-    journal.done(report);
-    reports.push(report);
-    if (report.outcome === 'refused') logRefusal(attempt);
-  }
-  // The second round always takes place: one scan cannot see a process that hops from pid to pid.
-  let quiet = QUIET_ROUNDS - 1;
-  for (let round = 2; round <= MAX_ROUNDS && open.length > 0 && quiet < QUIET_ROUNDS; round += 1) {
-    table = null;
-    quiet = repeat() === 0 ? quiet + 1 : 0;
+  try {
+    carryOut();
+  } finally {
+    for (const release of held) quietly(release);
   }
   for (const { attempt } of open) if (attempt.delivered > 0 && attempt.refused > 0) logLeftOut(attempt);
   return reports;
 
+  function carryOut(): void {
+    for (const effect of signals) {
+      const attempt = begin(effect);
+      if (attempt.aim.find !== null) open.push({ attempt, index: reports.length });
+      const report = reportOf(attempt);
+      journal.done(report);
+      reports.push(report);
+      if (report.outcome === 'refused') logRefusal(attempt);
+    }
+    // The second round always takes place: one scan cannot see a process that hops from pid to pid.
+    let quiet = QUIET_ROUNDS - 1;
+    for (let round = 2; round <= MAX_ROUNDS && open.length > 0 && quiet < QUIET_ROUNDS; round += 1) {
+      table = null;
+      quiet = repeat() === 0 ? quiet + 1 : 0;
+    }
+  }
+
   function begin(effect: SignalEffect): Attempt {
     const aim = aimAt(effect.payload, effect.to, context);
     if ('refusal' in aim) return { ...started(effect, NOBODY), refusal: aim.refusal };
-    if (effect.step.signal === 'SIGKILL' && aim.killAtOnce !== null) {
-      const killed = atOnce(aim.killAtOnce);
+    if (effect.step.signal === 'SIGKILL') {
+      const killed = quietly(aim.killAtOnce);
       if (killed !== null) return { ...started(effect, NOBODY), delivered: killed, firstAt: options.now() };
+      const release = quietly(aim.hold);
+      if (release !== null) held.push(release);
     }
     const attempt = started(effect, aim);
     if (aim.first !== null) strike(attempt, aim.first.pid, aim.first.startTicks);
@@ -175,15 +186,6 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
     }
   }
 
-  /** null: one by one, then. */
-  function atOnce(killAtOnce: () => number | null): number | null {
-    try {
-      return killAtOnce();
-    } catch {
-      return null;
-    }
-  }
-
   function wake(attempt: Attempt, thaw: NonNullable<Aim['wake']>): void {
     const { payload } = attempt.effect;
     try {
@@ -233,6 +235,15 @@ function markersOf(signals: readonly SignalEffect[]): ReadonlySet<string> {
 
 function started(effect: SignalEffect, aim: Aim): Attempt {
   return { effect, aim, seen: new Map(), delivered: 0, refused: 0, refusal: null, firstAt: null };
+}
+
+/** What helps where it can be done: without it signals go out all the same. */
+function quietly<T>(act: (() => T) | null): T | null {
+  try {
+    return act === null ? null : act();
+  } catch {
+    return null;
+  }
 }
 
 function refuse(attempt: Attempt, why: string): void {

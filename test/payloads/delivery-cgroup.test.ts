@@ -235,3 +235,30 @@ test('processes whose threads are in a threaded group below are reached', real, 
   assert.ok(killed.includes(`SIGTERM ${payload.pid}`));
   assert.equal((await payload.ended).signal, 'SIGTERM');
 });
+
+test('a user’s group is held still while it is killed, and let go on as it was found', real, async (t) => {
+  const group = makeCgroup(t);
+  const own = await startPayload(t, SCRIPTS.plain, { uid: 65534 });
+  const foreign = await startPayload(t, SCRIPTS.plain);
+  for (const { pid } of [own, foreign]) group.take(pid);
+  const frozen = () => group.read('cgroup.freeze').trim();
+  const during: string[] = [];
+  const kill = () => void during.push(frozen());
+  const spec = specFor(group, { uid: 65534 });
+  send(spec, 'SIGKILL', { kill });
+  send(spec, 'SIGTERM', { kill });
+  assert.deepEqual(during, ['1', '0'], 'for SIGKILL alone');
+  assert.equal(frozen(), '0');
+  send(spec, 'SIGKILL', { kill, selfPid: foreign.pid });
+  assert.deepEqual(during, ['1', '0', '0'], 'never with the agent in it');
+  group.write('cgroup.freeze', '1');
+  send(spec, 'SIGKILL', { kill });
+  assert.equal(frozen(), '1', 'frozen by somebody else');
+  group.write('cgroup.freeze', '0');
+  const done = () => {
+    throw new Error('a fault of the agent’s own');
+  };
+  assert.throws(() => send(spec, 'SIGKILL', { kill, journal: { done } }), /fault/);
+  assert.equal(during.at(-1), '1');
+  assert.equal(frozen(), '0', 'whatever happens');
+});

@@ -53,15 +53,22 @@ export function startAgent(options: {
   readonly places: Places;
   readonly listen: string;
   readonly shim?: { readonly countInto: string } | Moment;
+  /** Its configuration file. */
+  readonly config?: string;
+  /** A command that runs it somewhere else and becomes it. */
+  readonly within?: readonly string[];
 }): AgentProcess {
-  const { program, places, shim } = options;
+  const { program, places, shim, config, within = [] } = options;
   const startedMs = Date.now();
+  const [command = '', ...before] = [...within, process.execPath];
   const child = spawn(
-    process.execPath,
+    command,
     [
+      ...before,
       ...(shim === undefined ? [] : ['--require', SHIM]),
       program,
       'run',
+      ...(config === undefined ? [] : ['--config', config]),
       ...['--machinefeatures', path.join(places.host, 'machinefeatures')],
       ...['--jobfeatures', path.join(places.host, 'jobfeatures')],
       ...['--runtime-dir', places.runtime, '--state-dir', places.state, '--listen', options.listen],

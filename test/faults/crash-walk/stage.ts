@@ -37,12 +37,22 @@ export async function stopAgent(
         return Number(/^mjf_steps_uncertain_total (\d+)$/m.exec(answer.body.toString())?.[1] ?? 0);
       },
     );
-    const agent = current();
-    agent.kill('SIGTERM');
-    const { code, signal } = await bounded(agent.ended, WAIT_MS, 'the agent to end');
-    if (code === 0) return { settled, uncertainMetric };
-    if (agent === current()) throw new Error(`the agent ended with code ${code}, signal ${signal}: ${agent.stderr()}`);
+    if (await endAgent(places, current)) return { settled, uncertainMetric };
   }
+}
+
+/** Ends it once it answers. Whether it ended in order; false where the shim ended it, and another one lives. */
+export async function endAgent(places: Places, current: () => AgentProcess): Promise<boolean> {
+  await until(
+    () => 'an answer',
+    () => ask(places, { channel: 'agent', method: 'GET', path: '/healthz' }),
+  );
+  const agent = current();
+  agent.kill('SIGTERM');
+  const { code, signal } = await bounded(agent.ended, WAIT_MS, 'the agent to end');
+  if (code === 0) return true;
+  if (agent === current()) throw new Error(`the agent ended with code ${code}, signal ${signal}: ${agent.stderr()}`);
+  return false;
 }
 
 export function layOutHost(places: Places): void {

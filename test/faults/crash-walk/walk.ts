@@ -3,10 +3,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startZoo } from '../../support/zoo.ts';
+import { startZoo, type Zoo } from '../../support/zoo.ts';
 import { type Moment, nameOf } from './plan.ts';
-import { playStory, type StoryOptions } from './story.ts';
-import { judge, type Verdict } from './verdict.ts';
+import type { Verdict } from './verdict.ts';
 
 /** The built agent; another one can be put on trial. */
 const PROGRAM =
@@ -40,16 +39,51 @@ export interface Totals {
 }
 
 export interface WalkOptions {
-  readonly listen: string;
   readonly atOnce: number;
+  /** One run of the story, judged. */
+  play(run: Run): Promise<{ readonly verdict: Verdict; readonly crashed: boolean }>;
   choose(calls: readonly Call[]): readonly Moment[];
 }
+
+export interface Run {
+  readonly program: string;
+  /** Where its payloads live. */
+  readonly zoo: Zoo;
+  readonly shim: Moment | { readonly countInto: string };
+}
+
+/** The moments of a walk through these calls: before and after each, where that makes a difference. */
+export function momentsThrough(
+  calls: readonly Call[],
+  isWanted: (call: Call) => boolean,
+  tell: (text: string) => void,
+): readonly Moment[] {
+  const wanted = calls.filter(isWanted);
+  const own = wanted.filter((call) => !isWrapper(call, calls));
+  tell(`not walked: ${wanted.length - own.length} calls that only wrap the next one, which is walked`);
+  const walked = new Set(own.map(({ n }) => n));
+  const begun = own.filter((call) => !isContinuation(call, calls, walked));
+  tell(`not walked before: ${own.length - begun.length} calls that follow at once on one walked after`);
+  const beyond = Array.from({ length: BEYOND }, (_, index) => ({
+    n: calls.length + index + 1,
+    name: '',
+    target: '',
+    turn: 0,
+  })).filter(isWanted);
+  return [
+    ...[...begun, ...beyond].map(({ n }): Moment => ({ n, when: 'before' })),
+    ...[...own, ...beyond].map(({ n }): Moment => ({ n, when: 'after' })),
+  ];
+}
+
+/** Asynchronous calls fall as they like, so that one run makes a few more than another: the walk goes on beyond N. */
+const BEYOND = 4;
 
 /**
  * Calls that only wrap the next one (Node makes its own within some): to die before either is the same, and so is to die
  * after the last of them.
  */
-export const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
+const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
   const inner = WRAPPED[call.name];
   const next = calls[call.n];
   return inner !== undefined && next?.target === call.target && inner.includes(next.name);
@@ -58,7 +92,7 @@ export const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
  * To die before this call is to die after the one before it, which is walked: nothing else happens in between. Not after an
  * asynchronous one, whose end comes later.
  */
-export function isContinuation(call: Call, calls: readonly Call[], walked: ReadonlySet<number>): boolean {
+function isContinuation(call: Call, calls: readonly Call[], walked: ReadonlySet<number>): boolean {
   let before = calls[call.n - 2];
   while (before !== undefined && isWrapper(before, calls)) before = calls[before.n - 2];
   if (before === undefined || !walked.has(before.n)) return false;
@@ -79,15 +113,15 @@ export async function walk(options: WalkOptions): Promise<Totals> {
     fs.copyFileSync(PROGRAM, program);
     const countInto = path.join(dir, 'calls');
     const zoo = await startZoo({ after: (fn) => void endings.push(fn) }, path.join(dir, 'records'));
-    const story = { program, zoo, listen: options.listen };
-    const first = judge(await playStory({ ...story, shim: { countInto } }));
+    const story = { program, zoo };
+    const first = await options.play({ ...story, shim: { countInto } });
     const calls = parseCalls(fs.readFileSync(countInto, 'utf8'));
     const totals = begin(calls.length);
-    add(totals, first, 'without a crash');
+    add(totals, first.verdict, 'without a crash');
     const moments = [...options.choose(calls)];
     const worker = async (): Promise<void> => {
       for (let moment = moments.shift(); moment !== undefined; moment = moments.shift()) {
-        await run(totals, { ...story, shim: moment }, describe(moment, calls));
+        await run(totals, () => options.play({ ...story, shim: moment }), describe(moment, calls));
       }
     };
     await Promise.all(Array.from({ length: options.atOnce }, worker));
@@ -98,13 +132,13 @@ export async function walk(options: WalkOptions): Promise<Totals> {
   }
 }
 
-async function run(totals: Totals, story: StoryOptions, name: string): Promise<void> {
+async function run(totals: Totals, play: () => ReturnType<WalkOptions['play']>, name: string): Promise<void> {
   totals.runs += 1;
   try {
-    const played = await playStory(story);
-    if (played.crash === null) totals.missed += 1;
-    else totals.crashes += 1;
-    add(totals, judge(played), name);
+    const { verdict, crashed } = await play();
+    if (crashed) totals.crashes += 1;
+    else totals.missed += 1;
+    add(totals, verdict, name);
   } catch (error) {
     totals.faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
   }
