@@ -9,20 +9,33 @@
  */
 import type { Logger } from 'pino';
 import type { Journal } from '../journal.ts';
-import type { Effect, Instant, StepOutcome, StepResultReport } from '../lifetime/types.ts';
+import type { Instant, StepResultReport } from '../lifetime/types.ts';
 import { type Aim, aimAt, isOrdinaryPid, NOBODY } from './aim.ts';
-import { createGroupDoor, type GroupDoor, groupPath } from './cgroup-target.ts';
+import {
+  type Attempt,
+  logLeftOut,
+  logRefusal,
+  outcomeOf,
+  refusalOf,
+  refuse,
+  type SignalEffect,
+  started,
+} from './attempt.ts';
+import { createGroupDoor, type GroupDoor } from './cgroup-target.ts';
 import { createKin, type Kin } from './kin.ts';
 import { createMarkerReader } from './marker.ts';
 import { createScanner, type ProcessTable, type Scanner } from './members.ts';
 import { isKernelThread, isZombie, ProcessUnreadableError, readProcess } from './process.ts';
 
-/** A payload that forks faster than /proc can be read ten times is caught by its SIGKILL, or not at all. */
+/**
+ * A process group that forks faster than /proc can be read ten times may get away; kill(-pgid) would end it, and whoever
+ * else is in it. A control group does not get away from SIGKILL.
+ */
 const MAX_ROUNDS = 10;
 /** After a round that found somebody new, so many must find nobody: a process can hop past one scan from pid to pid. */
 const QUIET_ROUNDS = 3;
 
-export type SignalEffect = Extract<Effect, { readonly type: 'signal' }>;
+export type { SignalEffect } from './attempt.ts';
 
 export interface DeliverOptions {
   /** Hears of each step right after its kill, before the next one's. */
@@ -38,18 +51,6 @@ export interface DeliverOptions {
   readonly kin?: Kin;
   readonly scanner?: Scanner;
   readonly door?: GroupDoor;
-}
-
-/** One effect on its way. */
-interface Attempt {
-  readonly effect: SignalEffect;
-  readonly aim: Aim;
-  /** Start time by pid of whoever was looked at: nobody gets a signal of one step twice. */
-  readonly seen: Map<number, number>;
-  delivered: number;
-  refused: number;
-  refusal: string | null;
-  firstAt: Instant | null;
 }
 
 /**
@@ -81,7 +82,7 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
   } finally {
     for (const release of held) quietly(release);
   }
-  for (const { attempt } of open) if (attempt.delivered > 0 && attempt.refused > 0) logLeftOut(attempt);
+  for (const { attempt } of open) if (attempt.delivered > 0 && attempt.refused > 0) logLeftOut(attempt, log);
   return reports;
 
   function carryOut(): void {
@@ -91,7 +92,7 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
       const report = reportOf(attempt);
       journal.done(report);
       reports.push(report);
-      if (report.outcome === 'refused') logRefusal(attempt);
+      if (report.outcome === 'refused') logRefusal(attempt, log);
     }
     // The second round always takes place: one scan cannot see a process that hops from pid to pid.
     let quiet = QUIET_ROUNDS - 1;
@@ -127,7 +128,7 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
       if (report.outcome === before) continue;
       journal.done(report);
       reports[index] = report;
-      if (report.outcome === 'refused') logRefusal(attempt);
+      if (report.outcome === 'refused') logRefusal(attempt, log);
     }
     return fresh;
   }
@@ -201,26 +202,6 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
     const { payload, step } = attempt.effect;
     return { id: payload.id, step, outcome: outcomeOf(attempt), at: attempt.firstAt ?? options.now() };
   }
-
-  function logRefusal({ effect, refusal }: Attempt): void {
-    log.warn(
-      { event: 'signal_refused', ...labels(effect), reason: refusal },
-      'a signal is held back: the process cannot be shown to be the payload',
-    );
-  }
-
-  function logLeftOut({ effect, refused, refusal }: Attempt): void {
-    log.warn(
-      { event: 'signal_left_out', ...labels(effect), processes: refused, reason: refusal },
-      'a signal is held back from some of the processes',
-    );
-  }
-}
-
-function labels({ payload, step, to }: SignalEffect): Readonly<Record<string, unknown>> {
-  const { target } = payload;
-  const who = target.kind === 'process' ? { pid: target.leader.pid } : { cgroup: groupPath(target) };
-  return { payload: payload.id, ...who, to, signal: step.signal };
 }
 
 /** Only for whom a step to all is under way: reading every environment is the dearest of all searches. */
@@ -233,10 +214,6 @@ function markersOf(signals: readonly SignalEffect[]): ReadonlySet<string> {
   return markers;
 }
 
-function started(effect: SignalEffect, aim: Aim): Attempt {
-  return { effect, aim, seen: new Map(), delivered: 0, refused: 0, refusal: null, firstAt: null };
-}
-
 /** What helps where it can be done: without it signals go out all the same. */
 function quietly<T>(act: (() => T) | null): T | null {
   try {
@@ -244,21 +221,4 @@ function quietly<T>(act: (() => T) | null): T | null {
   } catch {
     return null;
   }
-}
-
-function refuse(attempt: Attempt, why: string): void {
-  attempt.refused += 1;
-  attempt.refusal = why;
-}
-
-function outcomeOf(attempt: Attempt): StepOutcome {
-  if (attempt.delivered > 0) return 'delivered';
-  return attempt.refusal === null ? 'no_process' : 'refused';
-}
-
-/** null: the process ended on its own, which is fine. */
-function refusalOf(error: unknown): string | null {
-  if (error instanceof ProcessUnreadableError) return 'unreadable';
-  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
-  return code === 'ESRCH' ? null : code.toLowerCase();
 }

@@ -124,7 +124,7 @@ test('a leader that obeys leaves nobody behind who does not', async (t) => {
 
 test('it can be called off', async (t) => {
   const abort = new AbortController();
-  const { program, outcome } = run(t, 'sleep 100', { signal: abort.signal });
+  const { program, outcome } = run(t, 'sleep 100', { signal: abort.signal, timeoutMs: 600_000 });
   await program;
   abort.abort();
   assert.equal((await outcome).is, 'timeout');

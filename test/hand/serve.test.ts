@@ -61,6 +61,8 @@ async function stage(t: TestContext, config: string, systemctl = 'exit 0'): Prom
 }
 
 const HOOKS = `[hooks]\ndir = "DIR/hooks.d"\nuser = "${ME}"\ntimeout = "20s"\n`;
+/** Whose time is not over before the test's: what ends it is the wish to have it ended. */
+const LONG_HOOKS = HOOKS.replace('20s', '10m');
 const runsAsUser = { skip: isRoot ? false : 'only root can become the user of the hooks' };
 
 test('a hook: checked there, run there, its lines and its end heard here', runsAsUser, async (t) => {
@@ -114,13 +116,15 @@ test('the configuration bounds the time of a hook, whatever the agent asks for',
 });
 
 test('a hook that is called off ends; one whose agent dies does not', runsAsUser, async (t) => {
-  const { dir, hand, socket } = await stage(t, HOOKS);
+  const { dir, hand, socket } = await stage(t, LONG_HOOKS);
   script(
     `${dir}/hooks.d/stopping/10-tell`,
     `echo $$; until [ -e ${dir}/go ]; do echo tick; sleep 0.02; done; touch ${dir}/done`,
   );
   const abort = new AbortController();
-  const calledOff = hand.hook(hookRequest({ signal: abort.signal, onStarted: () => abort.abort() }).request);
+  const calledOff = hand.hook(
+    hookRequest({ timeoutMs: 600_000, signal: abort.signal, onStarted: () => abort.abort() }).request,
+  );
   assert.equal((await bounded('the end', calledOff)).is, 'timeout');
 
   const { directory, file, env, stdin, timeoutMs } = hookRequest().request;
@@ -146,9 +150,9 @@ test('a hook that is called off ends; one whose agent dies does not', runsAsUser
 });
 
 test('it is called off by any line, also one that came together with others', runsAsUser, async (t) => {
-  const { dir, socket } = await stage(t, HOOKS);
+  const { dir, socket } = await stage(t, LONG_HOOKS);
   script(`${dir}/hooks.d/stopping/10-tell`, 'exec sleep 100');
-  const { directory, file, env, stdin, timeoutMs } = hookRequest().request;
+  const { directory, file, env, stdin, timeoutMs } = hookRequest({ timeoutMs: 600_000 }).request;
   const request = JSON.stringify({ verb: 'hook', directory, file, env, stdin, timeoutMs });
   const abort = '{"abort":true}\n';
   for (const [first, second] of [

@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { makeCgroup, noCgroups, type TestCgroup } from '../../support/cgroups.ts';
 import { type AgentProcess, type LogLine, type Places, placesIn, startAgent } from './agent-process.ts';
+import { readJournal } from './journal-reading.ts';
 import { announce, endAgent, layOutHost, until } from './stage.ts';
 import type { Verdict } from './verdict.ts';
 import type { Run } from './walk.ts';
@@ -122,7 +123,9 @@ async function play(
   const callsBefore = 'countInto' in shim ? readLines(shim.countInto).length : 0;
   const deadlineMs = Math.ceil((Date.now() + AHEAD_MS) / 1000) * 1000;
   announce(places, deadlineMs / 1000);
-  await is('the stop', () => linesOf('orders').includes('stop') && linesOf('programs').includes('step'));
+  // Where the agent died of its order, systemctl outlives it; what is still on its way then is no matter of this story.
+  const settled = () => linesOf('begun').length === linesOf('orders').length && knowsStop(places);
+  await is('the stop', () => linesOf('orders').includes('stop') && linesOf('programs').includes('step') && settled());
   announce(places, (deadlineMs + POSTPONED_MS) / 1000);
   await is('the start', () => linesOf('orders').includes('start') && linesOf('programs').includes('cancelled'));
   do {
@@ -216,16 +219,22 @@ case $verb in
       -.slice) printf 'Id=-.slice\\nNames=-.slice\\nLoadState=loaded\\nActiveState=active\\nCanStop=no\\nControlGroup=/\\n\\n' ;;
     esac; done ;;
   stop)
+    echo stop >>${dir}/begun
     printf inactive >${dir}/active
     for pid in $(cat ${directory}/cgroup.procs); do kill -TERM $pid; done
     # The host takes its word back on this: a start must not be overtaken by the end of the stop.
     echo stop >>${dir}/orders ;;
   start)
-    echo start >>${dir}/orders
+    echo start >>${dir}/begun
     (echo 0 >${directory}/cgroup.procs && exec sleep 1000) >/dev/null 2>&1 &
-    printf active >${dir}/active ;;
+    printf active >${dir}/active
+    echo start >>${dir}/orders ;;
 esac`;
 }
+
+/** The unit's SIGTERM is the only one that can be due. */
+const knowsStop = ({ journal }: Places): boolean =>
+  [...readJournal(journal).steps].some(([key, state]) => key.endsWith(' SIGTERM') && state === 'done');
 
 /** By the document that everybody may read. A unit that we stopped does not live; who had a signal from us does. */
 function living({ runtime }: Places): number | null {
