@@ -13,7 +13,6 @@ import type {
   HookRun,
   Input,
   PayloadSpec,
-  Pointers,
   SnapshotPayload,
   StepResult,
   StepResultReport,
@@ -25,16 +24,10 @@ import { payloadChanges } from './payloads/finder-changes.ts';
 import { openHooks } from './payloads/hooks.ts';
 import { openPayloads } from './payloads/payloads.ts';
 import { openPower } from './payloads/power.ts';
+import { shutdownCommandOf } from './payloads/shutdown-command.ts';
 import { openUnitSteps } from './payloads/unit-steps.ts';
 import { openUnits } from './payloads/units.ts';
 import type { AgentPort, Publication, Registration } from './ports.ts';
-
-/**
- * Who may name a program of this machine: the operator, and a host that mounts a directory. Never what comes over the network:
- * neither a metadata service nor `mjf`, whose answers may be plain HTTP that anybody on the way can write (that its URL is
- * https is not known here).
- */
-const TRUSTED_WITH_COMMANDS: ReadonlySet<string> = new Set(['static', 'directory']);
 
 export interface CareOptions {
   readonly config: Config;
@@ -113,12 +106,7 @@ export function openCare(options: CareOptions): Care {
     clock,
     holdFor: options.owesLastWord,
     uid,
-    shutdownCommand() {
-      const { machine, pointers } = options.publication().snapshot;
-      const command = machine['shutdown_command'];
-      if (command === undefined || !TRUSTED_WITH_COMMANDS.has(command.source)) return null;
-      return command.source === 'directory' && mayBePointed(pointers, config, root) ? null : command.value;
-    },
+    shutdownCommand: () => shutdownCommandOf(options.publication().snapshot, config, root),
   });
   const finder = openFinder({
     procRoot,
@@ -218,17 +206,6 @@ export function openCare(options: CareOptions): Care {
 /** A unit's stop signal proper is systemd's business (types.ts, UnitTarget). */
 const isUnitStop = ({ payload, step }: SignalEffect): boolean =>
   payload.target.kind === 'unit' && step.signal === 'SIGTERM';
-
-/**
- * Whether it may be that a metadata service chose the directory of the machine's features: then what stands there is worth no
- * more than its own word. Rather once too often: the machine is switched off by systemd then.
- */
-function mayBePointed({ machinefeatures }: Pointers, { source }: Config, root: string): boolean {
-  const table = source['directory'] as { readonly machinefeatures?: string } | undefined;
-  if (machinefeatures?.startsWith('/') !== true || table?.machinefeatures !== undefined) return false;
-  const usual = ['etc', 'run/mjf-host'].map((dir) => path.join(root, dir, 'machinefeatures'));
-  return !usual.includes(path.resolve('/', machinefeatures));
-}
 
 /** A run is over when all that were told of it are through. */
 function openRuns(over: (run: string) => void) {

@@ -67,8 +67,8 @@ export async function handMain(options: Partial<ServeOptions> = {}): Promise<num
   return 0;
 }
 
-/** `RuntimeDirectory=` of the unit, which may be all of /run that it can write to (systemd.exec(5)). */
-function scratchDirOf(env: Readonly<Record<string, string | undefined>>): string {
+/** Where hooks get their pipes: `RuntimeDirectory=` of the unit may be all of /run that it can write to (systemd.exec(5)). */
+export function scratchDirOf(env: Readonly<Record<string, string | undefined>>): string {
   const given = env['RUNTIME_DIRECTORY']?.split(':')[0];
   return given?.startsWith('/') ? given : SCRATCH_DIR;
 }

@@ -130,6 +130,13 @@ test('our own child: its group is known without a look, and it is reached where 
   assert.deepEqual([hit(), struck], [['SIGKILL 600'], ['SIGTERM']]);
 });
 
+test('our own child that has ended, and whose number was given away since: nobody', (t) => {
+  const { group, put, hit } = stage(t, { child: { kill: () => false } });
+  put({ ...program, startTicks: 51 }, { pid: 600 });
+  group.strike('SIGKILL');
+  assert.deepEqual(hit(), []);
+});
+
 test('one who cannot be signalled costs the others nothing', (t) => {
   const hit: number[] = [];
   const { group, put } = stage(t, {

@@ -8,7 +8,7 @@ import type { Config } from '../../agent/config.ts';
 import { unitsProblem } from '../../agent/hand/allowed.ts';
 import type { Hand, HookProgram } from '../../agent/hand/hand.ts';
 import { openHand } from '../../agent/hand/open-hand.ts';
-import { serveHand } from '../../agent/hand/serve.ts';
+import { scratchDirOf, serveHand } from '../../agent/hand/serve.ts';
 import { isAlive, untilDead } from '../support/processes.ts';
 import { bounded, hookRequest, isRoot, OWNERS, place, readableLog, script, until } from './fixture.ts';
 
@@ -188,6 +188,12 @@ test('what a killed hand left in its place is swept, what another one is just ma
   assert.deepEqual(fs.readdirSync(`${dir}/scratch`).sort(), ['hook-else', 'hook-new123', 'other']);
 });
 
+test('its place is what systemd gives to it, else one of its own', () => {
+  assert.equal(scratchDirOf({ RUNTIME_DIRECTORY: '/run/hand:/run/other' }), '/run/hand');
+  for (const env of [{}, { RUNTIME_DIRECTORY: '' }, { RUNTIME_DIRECTORY: 'tmp' }])
+    assert.equal(scratchDirOf(env), '/run/mjf-agent-hand');
+});
+
 const UNITS = '[[payload]]\nname = "a"\nunit = "condor.service"\n[[payload]]\nname = "b"\nunit = "batch.slice"\n';
 
 test('units: those that the configuration names, and those below a slice that it names', async (t) => {
@@ -237,12 +243,14 @@ test('units that the machine or the agent needs: not by a name, nor below a slic
   }
 });
 
-test('a configuration that names the system’s slice opens nothing below it', async () => {
-  const how = { path: '/nonexistent', env: {} };
+test('a configuration that names the system’s slice opens nothing below it', async (t) => {
+  const dir = place(t);
+  script(`${dir}/bin/systemctl`, "printf 'Names=cron.service\\nSlice=system.slice\\n\\n'");
+  const how = { path: `${dir}/bin`, env: {} };
   const of = (unit: string) => ({ payloads: [{ find: { by: 'unit', unit } }] }) as unknown as Config;
   assert.match((await unitsProblem(['system.slice'], of('system.slice'), how)) ?? '', /would stop the machine/);
   assert.match((await unitsProblem(['cron.service'], of('system.slice'), how)) ?? '', /names no \[\[payload\]\] unit/);
-  assert.equal(await unitsProblem(['condor.service'], of('condor'), how), null);
+  assert.equal(await unitsProblem(['cron.service'], of('cron'), how), null);
 });
 
 test('what systemctl complains of comes back', async (t) => {

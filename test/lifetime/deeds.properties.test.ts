@@ -7,8 +7,8 @@ import type { HookRun, Policy } from '../../agent/lifetime/types.ts';
 import { MINUTE, SECOND } from './history.ts';
 import { anything, live, type Move, type PayloadMove } from './moves.ts';
 
-/** More of them to hunt with: `MJF_PROPERTY_RUNS=10000`. */
-const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 200);
+/** A taste; .ci/run takes more of them, and to hunt there is `MJF_PROPERTY_RUNS=10000`. */
+const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 50);
 const forAll = (check: (moves: readonly (Move | PayloadMove)[]) => void): void =>
   fc.assert(fc.property(anything, check), { numRuns: RUNS });
 

@@ -194,7 +194,7 @@ test('what was skipped for want of time stays skipped, though the deadline is go
 
 test('what an earlier agent left is claimed when the heart asks, however long it has to wait for its turn', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const { dir, open, inputs } = stage(t);
+  const { dir, open, inputs, record } = stage(t);
   const turns = async (): Promise<void> => {
     for (let n = 0; n < 20; n += 1) await new Promise((resolve) => setImmediate(resolve));
   };
@@ -216,6 +216,7 @@ test('what an earlier agent left is claimed when the heart asks, however long it
   second.run(step({ repeated: true }), NEWS);
   assert.equal(inputs.length, 1 + 16 + 1, 'reported at once');
   t.mock.timers.tick(120_000);
+  assert.notEqual(record('p-1/1/0'), undefined, 'the next agent must know of it too');
   for (const { end } of waiting) end(well);
   await turns();
   assert.equal(waiting.length, 17, 'not started again');

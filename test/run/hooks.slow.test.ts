@@ -8,6 +8,7 @@ import path from 'node:path';
 import test, { describe, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { place, script, until } from '../hand/fixture.ts';
+import { startMjfHost } from '../hosts/mjf.ts';
 import { type AgentOptions, httpValue, inSecs, type LogLine, startAgent, type TestAgent } from '../support/agent.ts';
 import { isAlive, SCRIPTS, startPayload, type TestPayload } from '../support/processes.ts';
 import { plainUser } from '../support/program.ts';
@@ -298,10 +299,16 @@ async function startSite(t: TestContext) {
  * Never as root, and with a hand of the test's own: whatever goes wrong here, nobody is asked to switch a real machine off.
  */
 describe('switched off when done', { concurrency: 2 }, () => {
+  interface Changes {
+    readonly mode?: number;
+    /** How the host says it, instead of in its directory. */
+    said?(command: string): Partial<AgentOptions>;
+  }
+
   /** An agent with a `shutdown_command` in the host's directory, and a hand that says yes and does nothing. */
-  async function ready(t: TestContext, user: { uid: number; own: boolean }, idle: string, mode = 0o755) {
+  async function ready(t: TestContext, user: { uid: number; own: boolean }, idle: string, changes: Changes = {}) {
     const { dir, hook, told } = stage(t);
-    const command = hook('bin/off', 'tell "off $*"', mode);
+    const command = hook('bin/off', 'tell "off $*"', changes.mode);
     const asked: string[] = [];
     const hand = net.createServer({ allowHalfOpen: true }, (connection) => {
       connection.on('error', () => {});
@@ -319,7 +326,7 @@ describe('switched off when done', { concurrency: 2 }, () => {
       // Nor does systemctl reach a manager that might obey.
       env: { DBUS_SYSTEM_BUS_ADDRESS: 'unix:path=/nonexistent' },
       config: `hand_socket = "${dir}/hand.sock"\n[stop]\nwhen_done = "poweroff"\nidle = "${idle}"\n`,
-      machine: { shutdown_command: `${command} -h now` },
+      ...(changes.said?.(`${command} -h now`) ?? { machine: { shutdown_command: `${command} -h now` } }),
     };
     return { agent: await startAgent(t, options), told, asked };
   }
@@ -352,7 +359,7 @@ describe('switched off when done', { concurrency: 2 }, () => {
   test('a command that everybody may write is not run: the hand is asked', async (t) => {
     const user = plainUser();
     if ('reason' in user || user.uid === 0) return t.skip('reason' in user ? user.reason : 'root has no plain user');
-    const { agent, told, asked } = await ready(t, user, '1s', 0o757);
+    const { agent, told, asked } = await ready(t, user, '1s', { mode: 0o757 });
     const payload = await startPayload(t, SCRIPTS.plain);
     await register(agent, payload);
     payload.child.kill('SIGKILL');
@@ -362,6 +369,24 @@ describe('switched off when done', { concurrency: 2 }, () => {
       asked.map((text) => JSON.parse(text)),
       [{ verb: 'power_off' }],
     );
+    assert.deepEqual(told(), []);
+  });
+
+  test('a command that came over plain HTTP is not run: the hand is asked', async (t) => {
+    const user = plainUser();
+    if ('reason' in user || user.uid === 0) return t.skip('reason' in user ? user.reason : 'root has no plain user');
+    const host = await startMjfHost();
+    t.after(() => host.close());
+    const said = (command: string) => {
+      host.set('machine', 'shutdown_command', command);
+      return { channels: ['--machinefeatures', `${host.url}/machinefeatures`] };
+    };
+    const { agent, told, asked } = await ready(t, user, '1s', { said });
+    await agent.until('it is known', ({ machinefeatures }) => machinefeatures['shutdown_command']?.source === 'mjf');
+    const payload = await startPayload(t, SCRIPTS.plain);
+    await register(agent, payload);
+    payload.child.kill('SIGKILL');
+    await until('the hand', () => asked.length > 0);
     assert.deepEqual(told(), []);
   });
 });
