@@ -27,6 +27,9 @@ const GRACE_MS = 1_000;
 const LATEST_MS = 30_000;
 const PROFILE = process.env['MJF_BENCH_CPU_PROF'];
 
+/** Node takes these options from nowhere but its command line. */
+const PROFILED = ['sh', '-c', 'dir=$0 node=$1; shift; exec "$node" --cpu-prof --cpu-prof-dir="$dir" "$@"'];
+
 /** The least that anybody could do: no identity, no journal. Arguments: due instant, UNIX ms, then pids. */
 const BARE = `
 const [due, ...pids] = process.argv.slice(1).map(Number);
@@ -93,7 +96,7 @@ async function measure(
   try {
     const agent = await startAgent(t, {
       config: `[stop]\ngrace = "${GRACE_MS}ms"\nsteps = [ { at = "grace", signal = "SIGTERM" } ]\n`,
-      ...(PROFILE !== undefined && { env: { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${PROFILE}` } }),
+      ...(PROFILE !== undefined && { within: [...PROFILED, PROFILE] }),
     });
     const zoo = await startZoo(t, path.join(agent.dir, 'records'));
     const names = Array.from({ length: count }, (_, n) => `p${n}`);
@@ -135,8 +138,8 @@ console.log(
   `due instant → last payload's SIGTERM handler, ms, ${ROUNDS} rounds, Node ${process.version}, ${os.cpus()[0]?.model ?? 'unknown'} × ${os.availableParallelism()}`,
 );
 const HEADS = ['median', 'p95', 'max', 'median', 'p95', 'max', 'a payload'];
-console.log(`${'payloads'.padEnd(10)}${'bare loop'.padStart(18)}${'agent'.padStart(24)}${'more'.padStart(19)}`);
-console.log(`${''.padEnd(10)}${HEADS.map((head) => head.padStart(9)).join('')}`);
+console.log(`${'payloads'.padEnd(10)}${'bare loop'.padStart(27)}${'agent'.padStart(27)}${'more'.padStart(21)}`);
+console.log(`${''.padEnd(10)}${HEADS.map((head) => head.padStart(head === 'a payload' ? 12 : 9)).join('')}`);
 for (const count of COUNTS) {
   const { bare, agent } = await measure(count);
   const more = (quantile(agent, 0.5) - quantile(bare, 0.5)) / count;

@@ -397,13 +397,14 @@ test('a step that was started before the crash is reported, and not started agai
   t.after(() => {
     if (isAlive(pid)) process.kill(-pid, 'SIGKILL');
   });
-  await until('its output', () => fs.existsSync(`${dir}/out`));
+  await until('its output', () => readText(`${dir}/out`) === 'x\n');
   first.stop();
   open().run(step({ repeated: true }), NEWS);
   const done = await input('steps_done', 2);
   assert.equal(done.type === 'steps_done' && done.results[0]?.outcome, 'delivered');
-  assert.equal(fs.readFileSync(`${dir}/out`, 'utf8'), 'x\n');
   process.kill(-pid, 'SIGKILL');
+  await until('the end of the run', () => record('p-1/1/0') === undefined);
+  assert.equal(readText(`${dir}/out`), 'x\n');
 });
 
 test('records that are damaged, foreign or of another boot are forgotten', async (t) => {
