@@ -132,8 +132,7 @@ export function openCare(options: CareOptions): Care {
   function drop(isOver: (origin: string) => boolean): void {
     for (const { spec } of rows()) {
       if (spec.origin === undefined || !isOver(spec.origin)) continue;
-      log.info({ event: 'payload_unconfigured', payload: spec.id }, `${spec.name}: the configuration has changed`);
-      submit({ type: 'payload_gone', id: spec.id, why: 'deregistered' });
+      submit({ type: 'payload_gone', id: spec.id, why: 'unconfigured' });
     }
   }
 
@@ -171,7 +170,7 @@ export function openCare(options: CareOptions): Care {
       drop((origin) => removed.includes(origin));
       for (const { spec } of rows()) {
         const change = changed.get(spec.origin ?? '');
-        if (change !== undefined) submit({ type: 'payload_updated', id: spec.id, change });
+        if (change !== undefined) submit({ type: 'payload_updated', id: spec.id, ...change });
       }
       config = next;
       finder.configure(next.payloads);

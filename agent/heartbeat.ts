@@ -36,6 +36,13 @@ export interface Heartbeat {
   lastTickMono(): number;
 }
 
+interface Jump {
+  readonly kind: 'suspend' | 'clock_step' | 'late';
+  readonly byMs: number;
+  /** The wall clock was set, whatever else happened. */
+  readonly stepped: boolean;
+}
+
 export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   const { clock } = options;
   let state = options.state;
@@ -99,6 +106,8 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       hold(jump, now);
       return;
     }
+    // Another one while the sources are being asked: what it means for the clock is judged with them.
+    if (jump?.stepped && held !== null) held.push(clockChanged(now));
     if (
       held === null &&
       ((wake.wall !== null && now.wall >= wake.wall) || (wake.mono !== null && now.mono >= wake.mono))
@@ -112,24 +121,31 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     arm();
   }
 
-  function jumped(now: Instant): { kind: 'suspend' | 'clock_step' | 'late'; byMs: number } | null {
+  const clockChanged = (now: Instant): Input => ({
+    type: 'clock_changed',
+    bootWallMs: now.wall - clock.bootMs(),
+  });
+
+  function jumped(now: Instant): Jump | null {
     const boot = clock.bootMs();
     const before = last;
     last = { ...now, boot };
     const slept = boot - before.boot - (now.mono - before.mono);
-    if (slept > JUMP_MS) return { kind: 'suspend', byMs: slept };
-    const stepped = now.wall - before.wall - (boot - before.boot);
-    if (Math.abs(stepped) > JUMP_MS) return { kind: 'clock_step', byMs: stepped };
+    const byMs = now.wall - before.wall - (boot - before.boot);
+    const stepped = Math.abs(byMs) > JUMP_MS;
+    // A machine that wakes up may find its clock wrong as well.
+    if (slept > JUMP_MS) return { kind: 'suspend', byMs: slept, stepped };
+    if (stepped) return { kind: 'clock_step', byMs, stepped };
     const late = now.mono - before.mono - TICK_MS;
-    return late > JUMP_MS ? { kind: 'late', byMs: late } : null;
+    return late > JUMP_MS ? { kind: 'late', byMs: late, stepped } : null;
   }
 
   /** Nothing is done until the sources have had their say, or two seconds have passed; then all of it at once. */
-  function hold(jump: { kind: 'suspend' | 'clock_step' | 'late'; byMs: number }, now: Instant): void {
+  function hold(jump: Jump, now: Instant): void {
     const inputs: Input[] = [];
     held = inputs;
     // Where boot lies on the corrected clock: a deadline "before this boot" depends on it (S1.8).
-    if (jump.kind === 'clock_step') inputs.push({ type: 'clock_changed', bootWallMs: now.wall - clock.bootMs() });
+    if (jump.stepped) inputs.push(clockChanged(now));
     let bound: NodeJS.Timeout | undefined;
     const release = (): void => {
       if (held !== inputs) return;
@@ -147,6 +163,10 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     submit,
     state: () => state,
     stop() {
+      // What was taken while time had jumped is entered, else it would be neither done nor in the journal.
+      const inputs = held;
+      held = null;
+      if (inputs !== null) submit({ type: 'together', inputs });
       stopped = true;
       clearTimeout(timer);
     },

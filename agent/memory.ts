@@ -37,14 +37,21 @@ export function openMemory(
   });
   const { firstBootMs } = stateFile.restored;
   const times = { bootWallMs, firstBootMs, now };
+  // The operator's part is in every journal from its first put on: without it the agent was killed before that, or the record
+  // is damaged. What the state file still has of this boot goes beneath what the journal has.
+  const isWhole = restored?.entries.has('operator') === true;
+  const { entries: saved, sameBoot } = stateFile.restored;
   const state =
-    restored !== null
-      ? restoreState(restored.entries, restored.done, { ...times, sameBoot: true })
-      : stateFile.restored.entries.size > 0
-        ? restoreState(stateFile.restored.entries, [], { ...times, sameBoot: stateFile.restored.sameBoot })
+    restored !== null && (isWhole || sameBoot)
+      ? restoreState(isWhole ? restored.entries : new Map([...saved, ...restored.entries]), restored.done, {
+          ...times,
+          sameBoot: true,
+        })
+      : saved.size > 0
+        ? restoreState(saved, [], { ...times, sameBoot })
         : initialState(bootWallMs, firstBootMs);
   // What came from the state file is not in the journal yet, and would be missed if the next crash found the journal alone.
-  if (restored === null) journal.put([...partsOf(state)].map(([key, value]) => ({ key, value })));
+  if (!isWhole) journal.put([...partsOf(state)].map(([key, value]) => ({ key, value })));
   const notices = Object.values(state.sources).length;
   if (notices > 0)
     log.info(
@@ -55,7 +62,8 @@ export function openMemory(
     state,
     journal,
     firstBootMs,
-    save: (latest) => stateFile.save(new Map([...partsOf(latest)].filter(([key]) => outlivesBoot(key)))),
+    save: (latest) =>
+      stateFile.save(new Map([...partsOf(latest)].filter(([key]) => outlivesBoot(key))), latest.firstBootMs),
     flush: () => stateFile.flush(),
   };
 }

@@ -41,7 +41,7 @@ export interface StateFile {
   /** `truncated`, `damaged`, `unknown_version`, `unreadable`, `not_a_file`, `too_large`; the file was set aside. */
   readonly damage: string | null;
   /** Replaces the whole content. Returns at once, never throws; of several waiting, the latest is written. */
-  save(entries: ReadonlyMap<string, unknown>): void;
+  save(entries: ReadonlyMap<string, unknown>, firstBootMs?: number): void;
   /** Resolves, never rejects, when everything saved so far has been written or could not be. */
   flush(): Promise<void>;
 }
@@ -66,7 +66,7 @@ export function openStateFile(options: StateFileOptions): StateFile {
   let writtenText: string | null = null;
 
   const { stored, damage } = load();
-  const firstBootMs = stored?.firstBootMs ?? options.bootWallMs;
+  let firstBootMs = stored?.firstBootMs ?? options.bootWallMs;
   const restored = {
     sameBoot: stored?.boot === bootId,
     entries: stored?.entries ?? new Map<string, unknown>(),
@@ -103,7 +103,8 @@ export function openStateFile(options: StateFileOptions): StateFile {
     }
   }
 
-  function save(entries: ReadonlyMap<string, unknown>): void {
+  function save(entries: ReadonlyMap<string, unknown>, corrected = firstBootMs): void {
+    firstBootMs = corrected;
     wanted = new Map(entries);
     if (running === null) running = drain();
   }

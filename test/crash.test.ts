@@ -6,13 +6,14 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { openFilePublisher } from '../agent/publish/files.ts';
 import type { Moment } from './faults/crash-walk/plan.ts';
+import { playJudged } from './faults/crash-walk/verdict.ts';
 import { type Call, isWrapper, report, walk } from './faults/crash-walk/walk.ts';
 
 const RUNS = 8;
 const AT_ONCE = 4;
 
 test('kill -9 at some moments: files stay valid, no deadline is lost, no signal is repeated that the journal calls done', async (t) => {
-  const totals = await walk({ listen: 'off', atOnce: AT_ONCE, choose });
+  const totals = await walk({ atOnce: AT_ONCE, choose, play: playJudged('off') });
   t.diagnostic(report(totals));
   assert.deepEqual(totals.faults, []);
   assert.ok(totals.crashes > 0, 'the shim ended nothing');

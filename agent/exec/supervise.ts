@@ -6,7 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import { startHeartbeat } from '../heartbeat.ts';
-import { initialState } from '../lifetime/state.ts';
+import { initialState, isSignalled } from '../lifetime/state.ts';
 import type {
   EscalationStep,
   Observation,
@@ -129,7 +129,7 @@ export function supervise(options: SuperviseOptions): Supervision {
   /** True while a signal of an episode that was not cancelled has gone out. */
   function stopping(): boolean {
     const episode = beat.state().payloads[spec.id]?.episode;
-    return episode?.ended === null && episode.marks.some((mark) => mark.state !== 'skipped');
+    return episode?.ended === null && isSignalled(episode);
   }
 
   child.once('exit', (code, signal) => {

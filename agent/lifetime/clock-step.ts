@@ -9,6 +9,9 @@ import { mapValues, type PayloadRecord, type SourceRecord, type State } from './
 import type { HooksRecord, ToldNotice } from './told.ts';
 import type { Instant } from './types.ts';
 
+/** The kernel tells the start of a boot in whole seconds, and now and then another one. */
+const SAME_BOOT_MS = 2_000;
+
 /** `bootWallMs`: where boot lies on the corrected clock. */
 export function clockStepped(state: State, bootWallMs: number, now: Instant): State {
   const byMs = bootWallMs - state.bootWallMs;
@@ -22,7 +25,7 @@ export function clockStepped(state: State, bootWallMs: number, now: Instant): St
     ...state,
     bootWallMs,
     // On the first boot both are the same instant; of an earlier one the clock of that time has told.
-    firstBootMs: state.firstBootMs === state.bootWallMs ? bootWallMs : state.firstBootMs,
+    firstBootMs: Math.abs(state.firstBootMs - state.bootWallMs) < SAME_BOOT_MS ? bootWallMs : state.firstBootMs,
     sources: mapValues(state.sources, (record) => ({
       ...record,
       sinceMs: shift(record.sinceMs),

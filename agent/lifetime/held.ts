@@ -12,6 +12,8 @@ export interface Held<T> {
   readonly misses: { readonly count: number; readonly sinceMono: number } | null;
   /** Cleared at this time; remembered for a while, in case it returns. */
   readonly goneMs: number | null;
+  /** From another boot, and not heard in this one yet (S4.1). */
+  readonly unheard?: true;
   /** A reboot that has happened (S1.8): not acted on until the platform delists it. */
   readonly dismissed?: true;
 }
@@ -64,6 +66,7 @@ export function applyReading<T>(
   const known = held !== undefined && isRemembered(held, now) ? held : undefined;
   switch (reading.is) {
     case 'present': {
+      if (held?.unheard) return applyReading(heardAgain(held), reading, now, options);
       if (known === undefined)
         return {
           value: reading.value,
@@ -89,6 +92,11 @@ export function applyReading<T>(
       return confirmed ? gone(known, now) : { ...known, misses };
     }
   }
+}
+
+function heardAgain<T>(held: Held<T>): Held<T> {
+  const { unheard: _, ...rest } = held;
+  return rest;
 }
 
 /** Without what was cleared so long ago that its return would be news: a host that invents ids must not fill the memory. */

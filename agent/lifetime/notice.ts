@@ -108,7 +108,7 @@ function add(
     sinceMs: held.sinceMs,
     stale: context.stale,
     // From another boot, and its source has just begun to say that it is gone: no reason to signal anybody.
-    confirmed: context.confirmed && (held.misses === null || held.sinceMs >= state.bootWallMs),
+    confirmed: context.confirmed && held.unheard !== true,
     expired: held.dismissed === true || (DEADLINE_KINDS.has(kind) && planMs !== null && planMs < state.bootWallMs),
     ignored: state.operator.ignored.includes(id),
     brokenPromise,

@@ -44,7 +44,7 @@ export function applyToPayloads(state: State, input: PayloadInput, now: Instant,
     case 'payload_registered':
       return { ...state, payloads: registered(state, input.spec, now) };
     case 'payload_updated':
-      return updated(state, input.id, input.change);
+      return updated(state, input.id, input.change, input.takenBack);
     case 'payload_gone':
       return gone(state, input.id, input.why, now, effects);
     case 'units_stopping': {
@@ -86,10 +86,17 @@ function registered(state: State, spec: PayloadSpec, now: Instant): State['paylo
 }
 
 /** A reservation may become a payload that somebody else has registered meanwhile: it is one payload, with what was done. */
-function updated(state: State, id: string, change: PayloadChange): State {
+function updated(
+  state: State,
+  id: string,
+  change: PayloadChange,
+  takenBack: readonly (keyof PayloadSpec)[] = [],
+): State {
   const before = own(state.payloads, id);
   if (before === undefined) return state;
-  const record: PayloadRecord = { ...before, spec: { ...before.spec, ...change } };
+  const entries = Object.entries(before.spec).filter(([key]) => !takenBack.some((each) => each === key));
+  const kept = Object.fromEntries(entries) as unknown as PayloadSpec;
+  const record: PayloadRecord = { ...before, spec: { ...kept, ...change } };
   const twin =
     change.target &&
     Object.values(state.payloads).find((each) => each !== before && isSamePayload(each.spec, record.spec));
@@ -102,9 +109,17 @@ function updated(state: State, id: string, change: PayloadChange): State {
  * A unit that we have stopped keeps its row until the host cancels, and counts as ended from now on; everything else is
  * forgotten. A row that never became a payload has not lived (S5.2). Who deregisters has ended as far as we can know.
  */
-function gone(state: State, id: string, why: 'exited' | 'deregistered', now: Instant, effects: Effect[]): State {
+function gone(
+  state: State,
+  id: string,
+  why: Extract<PayloadInput, { readonly type: 'payload_gone' }>['why'],
+  now: Instant,
+  effects: Effect[],
+): State {
   const record = own(state.payloads, id);
   if (record === undefined) return state;
+  // A stop that has begun is brought to its end, and a unit that it took down is started again on cancel (S3.6).
+  if (why === 'unconfigured' && record.episode?.ended === null) return state;
   const wasAlive = isAlive(record);
   if (why === 'exited') {
     const isRunning = record.episode?.ended === null;
@@ -117,7 +132,8 @@ function gone(state: State, id: string, why: 'exited' | 'deregistered', now: Ins
   }
   const { [id]: _, ...rest } = state.payloads;
   effects.push(log('info', 'payload_gone', { payload: id, why }, `payload ${id} ${why}`));
-  const hasLived = wasAlive && !isReservation(record.spec);
+  // Nobody has said that it ended: it is only none of ours any more (S5.2).
+  const hasLived = wasAlive && !isReservation(record.spec) && why !== 'unconfigured';
   return { ...state, payloads: rest, tally: hasLived ? ended(state, now) : state.tally };
 }
 

@@ -69,10 +69,21 @@ function stepsEnd(record: PayloadRecord, policy: Policy, plan: MachinePlan): Wak
   return end;
 }
 
+/** Who came while the agent was away says so at once (`exec`), or is found within some looks ([[payload]]). */
+const FOUND_WITHIN_MS = 30_000;
+
 /** Payloads have lived, none does now, and the machine has been idle for long enough. */
-function isDone(alive: readonly PayloadRecord[], { policy, tally }: State, now: Instant, wake: Wake): boolean {
+function isDone(
+  alive: readonly PayloadRecord[],
+  { policy, tally, restoredMono }: State,
+  now: Instant,
+  wake: Wake,
+): boolean {
   if (policy.whenDone !== 'poweroff' || alive.length > 0 || tally.lastEndMono === null) return false;
-  const idleMono = tally.lastEndMono + policy.idleMs;
+  const idleMono = Math.max(
+    tally.lastEndMono + policy.idleMs,
+    restoredMono === null ? Number.NEGATIVE_INFINITY : restoredMono + FOUND_WITHIN_MS,
+  );
   if (now.mono >= idleMono) return true;
   wake.mono = earliest(wake.mono, idleMono);
   return false;

@@ -131,6 +131,8 @@ export interface State {
   readonly operator: OperatorRecord;
   readonly payloads: Readonly<Record<string, PayloadRecord>>;
   readonly tally: Tally;
+  /** When this run of the agent took over from a former one of the same boot, monotonic; never written down. */
+  readonly restoredMono: number | null;
   /** What the operator's programs have been told in this boot. */
   readonly hooks: HooksRecord;
 }
@@ -159,6 +161,7 @@ export function initialState(bootWallMs: number, firstBootMs: number): State {
     operator: { notices: {}, ignored: [] },
     payloads: {},
     tally: { ended: 0, lastEndMono: null },
+    restoredMono: null,
     hooks: NOTHING_TOLD,
   };
 }
@@ -245,6 +248,7 @@ export function restoreState(
     operator,
     payloads: mapValues(payloads, forRepeat),
     tally,
+    restoredMono: now.mono,
     hooks,
   };
 }
@@ -307,7 +311,12 @@ const unheard = (record: SourceRecord): SourceRecord =>
   record.state === 'ok' ? { ...record, state: 'failed', error: null } : record;
 
 function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
-  const forget = <T>(held: Held<T>): Held<T> => ({ ...held, misses: null, witnessed: false });
+  const forget = <T>(held: Held<T>): Held<T> => ({
+    ...held,
+    misses: null,
+    witnessed: false,
+    unheard: true,
+  });
   return {
     ...record,
     state: 'failed',

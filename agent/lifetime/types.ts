@@ -253,8 +253,14 @@ export type Input =
   | { readonly type: 'operator_cancel'; readonly id?: string }
   | { readonly type: 'ignore'; readonly id: string }
   | { readonly type: 'payload_registered'; readonly spec: PayloadSpec }
-  | { readonly type: 'payload_updated'; readonly id: string; readonly change: PayloadChange }
-  | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' }
+  | {
+      readonly type: 'payload_updated';
+      readonly id: string;
+      readonly change: PayloadChange;
+      /** What `[stop]` says counts again. */
+      readonly takenBack?: readonly ('graceMs' | 'steps')[];
+    }
+  | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' | 'unconfigured' }
   /** What is going to be stopped with a slice, to be started again on cancel; told before anything is stopped. */
   | { readonly type: 'units_stopping'; readonly id: string; readonly units: readonly string[] }
   /** A unit that the agent had stopped runs again, by whoever's hand: another life, with no step taken in it. */

@@ -2,11 +2,16 @@
 import type { ConfiguredPayload } from '../config/types.ts';
 import type { PayloadChange } from '../lifetime/types.ts';
 
+export interface Changed {
+  readonly change: PayloadChange;
+  readonly takenBack: readonly ('graceMs' | 'steps')[];
+}
+
 export interface PayloadChanges {
   /** Origins whose payloads are to be deregistered. Where the name is still there, they are found again by the new words. */
   readonly removed: readonly string[];
   /** What changes in place, by origin: an escalation that has begun goes on. */
-  readonly changed: ReadonlyMap<string, PayloadChange>;
+  readonly changed: ReadonlyMap<string, Changed>;
 }
 
 /**
@@ -18,10 +23,10 @@ export function payloadChanges(
   after: readonly ConfiguredPayload[],
 ): PayloadChanges {
   const removed: string[] = [];
-  const changed = new Map<string, PayloadChange>();
+  const changed = new Map<string, Changed>();
   for (const old of before) {
     const now = after.find(({ name }) => name === old.name);
-    if (now === undefined || identityOf(now) !== identityOf(old) || isTakenBack(old, now)) {
+    if (now === undefined || identityOf(now) !== identityOf(old)) {
       removed.push(old.name);
       continue;
     }
@@ -29,7 +34,8 @@ export function payloadChanges(
       ...(now.graceMs !== null && now.graceMs !== old.graceMs ? { graceMs: now.graceMs } : {}),
       ...(now.steps !== null && !isSame(now.steps, old.steps) ? { steps: now.steps } : {}),
     };
-    if (Object.keys(change).length > 0) changed.set(old.name, change);
+    const takenBack = (['graceMs', 'steps'] as const).filter((key) => old[key] !== null && now[key] === null);
+    if (Object.keys(change).length + takenBack.length > 0) changed.set(old.name, { change, takenBack });
   }
   return { removed, changed };
 }
@@ -45,10 +51,6 @@ function identityOf({ find, group, restartOnCancel }: ConfiguredPayload): string
     group,
     restartOnCancel,
   ]);
-}
-
-function isTakenBack(old: ConfiguredPayload, now: ConfiguredPayload): boolean {
-  return (old.graceMs !== null && now.graceMs === null) || (old.steps !== null && now.steps === null);
 }
 
 const isSame = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);

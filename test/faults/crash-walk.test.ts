@@ -8,8 +8,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { judgeCancelled, playCancelled, whyNoUnits } from './crash-walk/cancelled.ts';
-import { playStory } from './crash-walk/story.ts';
-import { judge } from './crash-walk/verdict.ts';
+import { playJudged } from './crash-walk/verdict.ts';
 import { type Call, momentsThrough, report, type WalkOptions, walk } from './crash-walk/walk.ts';
 
 /** Two processors; most of a run is waiting for the deadline. */
@@ -18,11 +17,11 @@ const FROM = Number(process.env['MJF_WALK_FROM'] ?? 1);
 const TO = Number(process.env['MJF_WALK_TO'] ?? Number.POSITIVE_INFINITY);
 
 test('the agent may die before or after every single call', async (t) => {
-  await walkAndJudge(t, 'off', ({ n }) => n >= FROM && n <= TO);
+  await walkThrough(t, ({ n }) => n >= FROM && n <= TO, playJudged('off'));
 });
 
 test('with an HTTP listener: also where its URL is published', async (t) => {
-  await walkAndJudge(t, '127.0.0.1:0', ({ target }) => /(^|\/)url(\.|$)/.test(target));
+  await walkThrough(t, ({ target }) => /(^|\/)url(\.|$)/.test(target), playJudged('127.0.0.1:0'));
 });
 
 /** What others see of it is walked through above: here what is done, and written down about it. */
@@ -42,13 +41,6 @@ test('a hook as a step, and a unit that is started again when the host cancels',
     },
   );
 });
-
-async function walkAndJudge(t: TestContext, listen: string, isWanted: (call: Call) => boolean): Promise<void> {
-  await walkThrough(t, isWanted, async (run) => {
-    const played = await playStory({ ...run, listen });
-    return { verdict: judge(played), crashed: played.crash !== null };
-  });
-}
 
 async function walkThrough(
   t: TestContext,

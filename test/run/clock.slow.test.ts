@@ -4,6 +4,7 @@
  * is counted monotonically (SEMANTICS S3.5, S4.2).
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import test, { describe } from 'node:test';
@@ -31,7 +32,16 @@ const skip =
     ? 'registering goes through admin.sock: needs root'
     : library === undefined
       ? 'libfaketime is not installed'
-      : (whyNoZoo() ?? false);
+      : spawnSync('unshare', ['--mount', 'true']).status !== 0
+        ? 'needs unshare (util-linux) and mount namespaces'
+        : (whyNoZoo() ?? false);
+
+/**
+ * Each process that the library is loaded into leaves two files in /dev/shm if it is killed: there it is one of its own. Only
+ * what is run in there has the library.
+ */
+const PRIVATE_SHM = 'mount -t tmpfs none /dev/shm && exec env LD_PRELOAD="$0" "$@"';
+const WITHIN = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', PRIVATE_SHM, library ?? ''] as const;
 
 interface Scene {
   readonly agent: TestAgent;
@@ -55,16 +65,14 @@ async function startScene(t: Ending): Promise<Scene> {
   const agent = await startAgent(t, {
     config: CONFIG,
     machine: { total_cpu: 8 },
+    within: WITHIN,
     env: (dir) => {
       clockFile = path.join(dir, 'clock');
       write();
       return {
-        LD_PRELOAD: library ?? '',
         FAKETIME_TIMESTAMP_FILE: clockFile,
         FAKETIME_DONT_FAKE_MONOTONIC: '1',
         FAKETIME_NO_CACHE: '1',
-        // It would stay in /dev/shm after a SIGKILL.
-        FAKETIME_DISABLE_SHM: '1',
       };
     },
   });

@@ -83,7 +83,7 @@ const BEYOND = 4;
  * Calls that only wrap the next one (Node makes its own within some): to die before either is the same, and so is to die
  * after the last of them.
  */
-const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
+export const isWrapper = (call: Call, calls: readonly Call[]): boolean => {
   const inner = WRAPPED[call.name];
   const next = calls[call.n];
   return inner !== undefined && next?.target === call.target && inner.includes(next.name);
