@@ -142,7 +142,16 @@ export function openCare(options: CareOptions): Care {
       const toSystemd = signals.filter(isUnitStop);
       const direct = signals.filter((effect) => !isUnitStop(effect));
       if (direct.length > 0) {
-        submit({ type: 'steps_done', results: deliver(direct) });
+        const results = deliver(direct);
+        submit({ type: 'steps_done', results });
+        // Once all are out: afterwards somebody will ask what was done to which job.
+        const names = new Map(direct.map(({ payload }) => [payload.id, payload.name]));
+        for (const { id, step, outcome } of results) {
+          log.info(
+            { event: 'step_taken', payload: id, signal: step.signal, episode: step.episode, outcome },
+            `${names.get(id)}: ${step.signal} (${outcome})`,
+          );
+        }
       }
       if (toSystemd.length > 0) void unitSteps.stop(toSystemd);
     },

@@ -13,10 +13,14 @@ export const LIMIT_KEYS = [
   'job_id',
 ] as const;
 
+/** Ratings of all the job's processors together: a payload with fewer of them has less. */
+const RATING_KEYS = ['hs06_job', 'hepscore23_job'] as const;
+
 export function viewOf(snapshot: Snapshot, payload: SnapshotPayload): Readonly<Record<string, string>> {
   const view: Record<string, string> = {};
   for (const [key, feature] of Object.entries(snapshot.job)) view[key] = feature.value;
   const limits = payload.spec.limits ?? {};
+  scaleRatings(view, limits['allocated_cpu']);
   for (const key of LIMIT_KEYS) {
     const own = limits[key];
     if (own === undefined) continue;
@@ -33,4 +37,16 @@ export function viewOf(snapshot: Snapshot, payload: SnapshotPayload): Readonly<R
     view[SHUTDOWN_KEYS.job] = String(Math.floor(earliest / 1000));
   }
   return view;
+}
+
+/** In proportion to the processors; without knowing of how many the rating speaks it would promise too much and is left out. */
+function scaleRatings(view: Record<string, string>, ownCpu: string | undefined): void {
+  if (ownCpu === undefined) return;
+  const share = Number(ownCpu) / Number(view['allocated_cpu']);
+  for (const key of RATING_KEYS) {
+    const rating = Number(view[key]);
+    if (view[key] === undefined || share >= 1) continue;
+    if (Number.isFinite(share) && Number.isFinite(rating)) view[key] = String(Number((rating * share).toFixed(2)));
+    else delete view[key];
+  }
 }

@@ -118,9 +118,9 @@ test('every attempt to have somebody else’s process stopped is refused and log
     assert.equal((await askAs(mine, `${url}/v1/payloads/${JSON.parse(made.body).id}`, 'DELETE')).status, 204);
   });
 
-  await t.test('rows: they look as if they were not there, and the log tells', async () => {
-    const unseen = [404, 'foreign_payload'] as const;
-    assert.deepEqual(await attempt('GET', row, undefined), unseen);
+  await t.test('rows: to look at they are not there, to change they are another’s, and the log tells', async () => {
+    assert.deepEqual(await attempt('GET', row, undefined), [404, 'foreign_payload']);
+    const unseen = [403, 'foreign_payload'] as const;
     assert.deepEqual(await attempt('PATCH', row, { can_terminate: { now: true } }), unseen);
     assert.deepEqual(await attempt('PATCH', row, { target: { pid: victim.pid } }), unseen);
     assert.deepEqual(await attempt('DELETE', row, undefined), unseen);

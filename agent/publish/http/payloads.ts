@@ -28,6 +28,7 @@ import { type WaitQuery, waitingMs, waitQuerySchema } from './wait-query.ts';
 interface WithId {
   readonly Params: { readonly id: string };
 }
+const ROOT = 0;
 /** An acknowledgement may come late (the daemon was being restarted), but not from another day. */
 const MAX_ACK_AGE_MS = 3_600_000;
 
@@ -196,13 +197,20 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     return process === null || (process !== undefined && (process.startTicks !== startTicks || isZombie(process)));
   }
 
-  /** Another's row looks like no row at all: ids tell nothing. That somebody tried goes into the log. */
+  /** To look at, another's row is no row at all: ids tell nothing. Who tries to change it is told, and so is the log. */
   function owned(request: FastifyRequest, id: string): SnapshotPayload {
     const payload = port.payload(id);
     const detail = 'There is no such payload of yours.';
     if (payload === undefined) throw new ProblemError(404, 'no_payload', detail);
-    if (!maySee(callers.of(request.raw), payload.spec.uid))
+    const caller = callers.of(request.raw);
+    const { uid, origin } = payload.spec;
+    const changes = request.method !== 'GET' && request.method !== 'HEAD';
+    if (!maySee(caller, uid)) {
+      if (changes) throw refusal(403, 'foreign_payload', 'This payload belongs to another user.');
       throw refusal(404, 'no_payload', detail, { reason: 'foreign_payload' });
+    }
+    if (changes && origin !== undefined && !maySee(caller, ROOT))
+      throw refusal(403, 'configured_payload', 'The configuration says how this payload is stopped: ask the operator.');
     return payload;
   }
 }

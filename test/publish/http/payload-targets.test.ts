@@ -244,17 +244,40 @@ test('exec takes over its child from whoever was first; others are told that it 
   assert.equal((await ask(`${url}/v1/payloads/${reserved.json()['id']}`, { method: 'PATCH', body })).status, 200);
 });
 
-test('that somebody tried another user’s row is logged, although he is told that there is none', {
+test('who tries to change another user’s row is told so and logged; who looks is told that there is none, and logged', {
   skip: NOT_ROOT,
 }, async (t) => {
   const running = await run(t);
   const { url } = running;
   await post(url, { target: { pid: waitingProcess(t) } });
   const deleted = await askAs(OTHER, `${url}/v1/payloads/p1`, 'DELETE');
-  assert.deepEqual([deleted.status, JSON.parse(deleted.body).code], [404, 'no_payload']);
+  assert.deepEqual([deleted.status, JSON.parse(deleted.body).code], [403, 'foreign_payload']);
+  const looked = await askAs(OTHER, `${url}/v1/payloads/p1`);
+  assert.deepEqual([looked.status, JSON.parse(looked.body).code], [404, 'no_payload']);
+  // The log is not filled by whoever tries again and again; the counter counts each.
   assert.deepEqual(refusals(running), [['foreign_payload', OTHER]]);
   assert.equal((await ask(`${url}/v1/payloads/p7`)).status, 404);
   assert.equal(refusals(running).length, 1, 'an id that nobody has is no attempt');
+});
+
+test('what the configuration found is the operator’s to change, not its owner’s', { skip: NOT_ROOT }, async (t) => {
+  const { url, port } = await run(t);
+  const { id } = port.register({
+    name: 'worker',
+    uid: OTHER,
+    target: { kind: 'process', leader: { pid: waitingProcess(t), startTicks: 1 }, group: false },
+    origin: 'worker',
+  }).spec;
+  const row = `${url}/v1/payloads/${id}`;
+  for (const [method, body] of [
+    ['PATCH', '{"grace_secs":0}'],
+    ['DELETE', undefined],
+  ] as const) {
+    const refused = await askAs(OTHER, row, method, body);
+    assert.deepEqual([refused.status, JSON.parse(refused.body).code], [403, 'configured_payload'], method);
+  }
+  assert.equal((await askAs(OTHER, row)).status, 200, 'he may look');
+  assert.equal((await ask(row, { method: 'DELETE' })).status, 204);
 });
 
 /** The leader of a process group, of user OTHER, with a process of root's in it. */

@@ -135,8 +135,8 @@ test('rows are their owner’s and root’s: another user neither sees nor chang
   assert.deepEqual(names((await askAs(65532, `${url}/v1/payloads`)).body), []);
   const row = `${url}/v1/payloads/p1`;
   assert.equal((await askAs(OTHER, row)).status, 404);
-  assert.equal((await askAs(OTHER, row, 'PATCH', '{"grace_secs":1}')).status, 404);
-  assert.equal((await askAs(OTHER, row, 'DELETE')).status, 404);
+  assert.equal((await askAs(OTHER, row, 'PATCH', '{"grace_secs":1}')).status, 403);
+  assert.equal((await askAs(OTHER, row, 'DELETE')).status, 403);
   assert.equal(
     (
       await askAs(
