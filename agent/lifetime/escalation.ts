@@ -13,7 +13,9 @@ import { isReservation } from './target.ts';
 import type { Instant, PayloadState, Policy, SnapshotPayload, StepReceiver, StepRef } from './types.ts';
 
 /** S3.6: a stop time that moves less than this into the future is the same episode (clocks and hosts wobble). */
-const SAME_EPISODE_MS = 30_000;
+export const SAME_EPISODE_MS = 30_000;
+/** A host that announces under another id with each poll must not fill the memory; in honest histories there are two or three. */
+const MAX_NOTICE_IDS = 16;
 
 export interface Advance {
   readonly record: PayloadRecord;
@@ -88,7 +90,8 @@ function endEpisode(quiet: Advance, by: 'clear' | 'postponed', now: Instant): Ad
 function currentEpisode(episode: Episode | null, noticeId: string, now: Instant): Episode | null {
   if (episode === null) return null;
   const known = episode.noticeIds.includes(noticeId);
-  if (episode.ended === null) return known ? episode : { ...episode, noticeIds: [...episode.noticeIds, noticeId] };
+  if (episode.ended === null)
+    return known ? episode : { ...episode, noticeIds: [...episode.noticeIds, noticeId].slice(-MAX_NOTICE_IDS) };
   const returned = episode.ended.by === 'clear' && known && now.wall - episode.ended.atMs <= SAME_NOTICE_MS;
   return returned ? { ...episode, ended: null } : episode;
 }

@@ -90,19 +90,29 @@ function updated(
   state: State,
   id: string,
   change: PayloadChange,
-  takenBack: readonly (keyof PayloadSpec)[] = [],
+  takenBack: readonly ('graceMs' | 'steps')[] = [],
 ): State {
   const before = own(state.payloads, id);
   if (before === undefined) return state;
-  const entries = Object.entries(before.spec).filter(([key]) => !takenBack.some((each) => each === key));
-  const kept = Object.fromEntries(entries) as unknown as PayloadSpec;
-  const record: PayloadRecord = { ...before, spec: { ...kept, ...change } };
+  const record: PayloadRecord = { ...before, spec: { ...without(before.spec, takenBack), ...change } };
   const twin =
     change.target &&
     Object.values(state.payloads).find((each) => each !== before && isSamePayload(each.spec, record.spec));
   if (twin === undefined) return { ...state, payloads: { ...state.payloads, [id]: record } };
   const { [twin.spec.id]: _, ...rest } = state.payloads;
   return { ...state, payloads: { ...rest, [id]: { ...record, episode: record.episode ?? twin.episode } } };
+}
+
+/** What `[stop]` says counts again (S3.3). */
+function without(
+  { graceMs, steps, ...rest }: PayloadSpec,
+  takenBack: readonly ('graceMs' | 'steps')[],
+): PayloadSpec {
+  return {
+    ...rest,
+    ...(graceMs !== undefined && !takenBack.includes('graceMs') && { graceMs }),
+    ...(steps !== undefined && !takenBack.includes('steps') && { steps }),
+  };
 }
 
 /**

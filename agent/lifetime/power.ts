@@ -14,6 +14,11 @@ import { earliest, type Wake } from './wake.ts';
  * begun) holds up the machine no longer than the 30 s that S3.5 gives to anybody.
  */
 const REPORT_WITHIN_MS = 30_000;
+/**
+ * So long after the deadline nobody who came after it is waited for any more: twice the 30 s that S3.5 gives to one who comes
+ * at the deadline itself. Whoever begins a payload every 20 s would else keep the machine up for ever (S3.7).
+ */
+const NEWCOMERS_WITHIN_MS = 60_000;
 
 export function powerOff(
   state: State,
@@ -34,14 +39,18 @@ function isOver(alive: readonly PayloadRecord[], policy: Policy, plan: MachinePl
     wake.wall = acting.deadlineMs;
     return false;
   }
+  const newcomersUntilMs = acting.deadlineMs + NEWCOMERS_WITHIN_MS;
   let waits = false;
   for (const record of alive) {
+    const isNewcomer = record.spec.registeredMs > acting.deadlineMs;
+    if (isNewcomer && now.wall >= newcomersUntilMs) continue;
     const until = stepsEnd(record, policy, plan);
     // Only what is ahead: a moment that has passed would wake us again and again.
     const wall = until.wall !== null && until.wall > now.wall ? until.wall : null;
     const mono = until.mono !== null && until.mono > now.mono ? until.mono : null;
     if (wall === null && mono === null) continue;
     waits = true;
+    if (isNewcomer) wake.wall = earliest(wake.wall, newcomersUntilMs);
     wake.wall = earliest(wake.wall, wall);
     wake.mono = earliest(wake.mono, mono);
   }
@@ -69,20 +78,20 @@ function stepsEnd(record: PayloadRecord, policy: Policy, plan: MachinePlan): Wak
   return end;
 }
 
-/** Who came while the agent was away says so at once (`exec`), or is found within some looks ([[payload]]). */
+/** Who came while nobody looked says so at once (`exec`), or is found within some looks ([[payload]]). */
 const FOUND_WITHIN_MS = 30_000;
 
 /** Payloads have lived, none does now, and the machine has been idle for long enough. */
 function isDone(
   alive: readonly PayloadRecord[],
-  { policy, tally, restoredMono }: State,
+  { policy, tally, unfoundSinceMono }: State,
   now: Instant,
   wake: Wake,
 ): boolean {
   if (policy.whenDone !== 'poweroff' || alive.length > 0 || tally.lastEndMono === null) return false;
   const idleMono = Math.max(
     tally.lastEndMono + policy.idleMs,
-    restoredMono === null ? Number.NEGATIVE_INFINITY : restoredMono + FOUND_WITHIN_MS,
+    unfoundSinceMono === null ? Number.NEGATIVE_INFINITY : unfoundSinceMono + FOUND_WITHIN_MS,
   );
   if (now.mono >= idleMono) return true;
   wake.mono = earliest(wake.mono, idleMono);

@@ -131,8 +131,11 @@ export interface State {
   readonly operator: OperatorRecord;
   readonly payloads: Readonly<Record<string, PayloadRecord>>;
   readonly tally: Tally;
-  /** When this run of the agent took over from a former one of the same boot, monotonic; never written down. */
-  readonly restoredMono: number | null;
+  /**
+   * Since when somebody who lives might not have been found yet, monotonic: another run of the agent has just taken over, or
+   * a configuration has just come that may bring payloads along (S5.2). Never written down.
+   */
+  readonly unfoundSinceMono: number | null;
   /** What the operator's programs have been told in this boot. */
   readonly hooks: HooksRecord;
 }
@@ -161,7 +164,7 @@ export function initialState(bootWallMs: number, firstBootMs: number): State {
     operator: { notices: {}, ignored: [] },
     payloads: {},
     tally: { ended: 0, lastEndMono: null },
-    restoredMono: null,
+    unfoundSinceMono: null,
     hooks: NOTHING_TOLD,
   };
 }
@@ -248,7 +251,7 @@ export function restoreState(
     operator,
     payloads: mapValues(payloads, forRepeat),
     tally,
-    restoredMono: now.mono,
+    unfoundSinceMono: now.mono,
     hooks,
   };
 }

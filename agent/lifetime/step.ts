@@ -15,7 +15,7 @@ import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
 import { powerOff } from './power.ts';
 import { buildSnapshot } from './snapshot.ts';
 import { newSource, partsOf, type SourceRecord, type State } from './state.ts';
-import type { Effect, Input, Instant, Reading, Snapshot, SourceInfo, StatedNotice, StepResult } from './types.ts';
+import type { Effect, Input, Instant, Policy, Reading, Snapshot, SourceInfo, StatedNotice, StepResult } from './types.ts';
 import { earliest, type Wake } from './wake.ts';
 
 /** Ids are shown with their source in front; the operator may give them back either way. */
@@ -46,7 +46,12 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
     case 'together':
       return input.inputs.reduce((next, each) => apply(next, each, now, effects), state);
     case 'configure':
-      return { ...state, policy: input.policy, sources: configured(state, input.sources, now, effects) };
+      return {
+        ...state,
+        policy: input.policy,
+        sources: configured(state, input.sources, now, effects),
+        unfoundSinceMono: mayBringPayloads(state.policy, input.policy) ? now.mono : state.unfoundSinceMono,
+      };
     case 'observation':
       return observed(state, input.observation.source, now, effects, (record) =>
         observe(record, input.observation, now, {
@@ -88,6 +93,13 @@ function tellHooks(
   effects.push(...told.effects);
   return told.hooks === state.hooks ? state : { ...state, hooks: told.hooks };
 }
+
+/**
+ * The heart does not hear of a new [[payload]] before it is found. A configuration under which the machine may be switched
+ * off sooner must not do so over one that came with it (S5.2).
+ */
+const mayBringPayloads = (before: Policy, after: Policy): boolean =>
+  after.whenDone === 'poweroff' && (before.whenDone !== 'poweroff' || after.idleMs < before.idleMs);
 
 /** New sources begin empty; known ones keep what they hold; what is no longer configured is forgotten, and said. */
 function configured(state: State, infos: readonly SourceInfo[], now: Instant, effects: Effect[]): State['sources'] {

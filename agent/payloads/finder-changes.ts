@@ -2,8 +2,10 @@
 import type { ConfiguredPayload } from '../config/types.ts';
 import type { PayloadChange } from '../lifetime/types.ts';
 
+/** As `payload_updated` takes it. */
 export interface Changed {
   readonly change: PayloadChange;
+  /** Not stated any more: what `[stop]` says counts again. */
   readonly takenBack: readonly ('graceMs' | 'steps')[];
 }
 
@@ -14,10 +16,7 @@ export interface PayloadChanges {
   readonly changed: ReadonlyMap<string, Changed>;
 }
 
-/**
- * `removed`: no longer configured, found in another way, or with a setting taken back to what `[stop]` says, which no
- * change can express.
- */
+/** `removed`: no longer configured, or found in another way. */
 export function payloadChanges(
   before: readonly ConfiguredPayload[],
   after: readonly ConfiguredPayload[],

@@ -146,7 +146,7 @@ test('rows are their owner’s and root’s: another user neither sees nor chang
         '{"results":[{"episode":1,"index":0,"signal":"SIGTERM","outcome":"delivered"}]}',
       )
     ).status,
-    404,
+    403,
   );
   assert.deepEqual(port.inputs, []);
   assert.equal((await askAs(OTHER, `${url}/v1/payloads/p2`, 'PATCH', '{"grace_secs":1}')).status, 200);
