@@ -53,8 +53,11 @@ const TOUCH_MS = 30_000;
 const FILES_BOUND_MS = 1_000;
 /** The main loop ticks each second; silent for longer than this it is not healthy. */
 const HEALTHY_TICK_MS = 10_000;
-/** What is done once more because a crash left open whether it had been done. */
-const UNCERTAIN: ReadonlySet<string> = new Set(['step_uncertain', 'start_uncertain', 'hook_uncertain']);
+/** What is done once more because a crash left open whether it had been done, by the event that tells of it. */
+const UNCERTAIN: ReadonlyMap<string, string> = new Map([
+  ['step_uncertain', 'mjf_steps_uncertain_total'],
+  ['start_uncertain', 'mjf_unit_starts_uncertain_total'],
+]);
 /** Reports and the state file get this long when the agent is told to stop. */
 const STOP_BOUND_MS = 2_000;
 
@@ -223,7 +226,8 @@ export function startAgent(options: AgentOptions): Agent {
     if (effect.event === 'notice_new') metrics.count('mjf_notices_total', { kind: String(kind) });
     if (effect.event === 'feature_rejected')
       metrics.count('mjf_source_faults_total', { source: String(source), error: String(error) });
-    if (UNCERTAIN.has(effect.event)) metrics.count('mjf_steps_uncertain_total');
+    const uncertain = UNCERTAIN.get(effect.event);
+    if (uncertain !== undefined) metrics.count(uncertain);
   }
 
   function onTick(now: Instant): void {
@@ -359,7 +363,7 @@ export function startAgent(options: AgentOptions): Agent {
       ...registration,
       id: `p-${randomBytes(6).toString('hex')}`,
       token: registration.token ?? randomBytes(16).toString('hex'),
-      registeredMs: clock.now().wall,
+      registeredMs: registration.registeredMs ?? clock.now().wall,
     };
     beat.submit({ type: 'payload_registered', spec });
     log.info(

@@ -81,11 +81,6 @@ export function openCare(options: CareOptions): Care {
   const units = openUnits({ hand, env, log, root });
   const payloads = openPayloads({ procRoot, selfPid: process.pid, log, journal, now });
   const unitSteps = openUnitSteps({ units, submit, deliver, log, count, now });
-  const runs = openRuns((run) => {
-    submit({ type: 'hook_ended', run });
-    // Not before: a heart that has not heard of it asks for the run again after a crash, and no program may run twice.
-    hooks.settled(run);
-  });
   const hooks = openHooks({
     config: config.hooks,
     hand,
@@ -94,7 +89,12 @@ export function openCare(options: CareOptions): Care {
     now,
     runtimeDir: config.runtimeDir,
     recordDir,
-    submit: (input) => (input.type === 'hook_ended' ? runs.through(input.run) : submit(input)),
+    submit(input) {
+      if (input.type !== 'hook_ended') return submit(input);
+      submit({ ...input, part: 'programs' });
+      // Not before: a heart that has not heard of it asks for the run again after a crash, and no program may run twice.
+      hooks.settled(input.run);
+    },
     procRoot,
     uid,
     env,
@@ -123,6 +123,21 @@ export function openCare(options: CareOptions): Care {
     const results = payloads.deliver(effects);
     for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
     return results;
+  }
+
+  /** What the leaders were to stop themselves (last-call.ts). Of most nothing is left, which is no news. */
+  function callTheRest(): void {
+    const results = payloads.callTheRest(rows());
+    if (results.length === 0) return;
+    submit({ type: 'steps_done', results });
+    for (const { id, step, outcome } of results) {
+      if (outcome === 'no_process') continue;
+      count('mjf_signals_total', { signal: step.signal, outcome });
+      log.info(
+        { event: 'rest_signalled', payload: id, signal: step.signal, episode: step.episode, outcome },
+        `${id}: ${step.signal} to those that its leader has not stopped (${outcome})`,
+      );
+    }
   }
 
   const rows = (): readonly SnapshotPayload[] => options.publication().payloads;
@@ -171,6 +186,7 @@ export function openCare(options: CareOptions): Care {
         for (const id of found.delivererGone) submit({ type: 'deliverer_gone', id });
         for (const id of found.gone) submit({ type: 'payload_gone', id, why: 'exited' });
         for (const id of found.running) submit({ type: 'unit_running', id });
+        callTheRest();
       }
       finder.look(rows().map(({ spec }) => spec));
     },
@@ -185,7 +201,7 @@ export function openCare(options: CareOptions): Care {
       finder.configure(next.payloads);
       hooks.reconfigure(next.hooks);
     },
-    heard: runs.through,
+    heard: (run) => submit({ type: 'hook_ended', run, part: 'posts' }),
     async describeUnit(unit) {
       return (await units.describe([unit])).get(unit) ?? null;
     },
@@ -203,29 +219,13 @@ export function openCare(options: CareOptions): Care {
   };
 
   function run(run: HookRun, publication: Publication): void {
-    if (run.event !== 'step') {
-      runs.begin(run.id, 2);
-      options.send(run, publication);
-    }
-    hooks.run(run, publication);
+    const { event, parts } = run;
+    if (event !== 'step' && parts?.includes('posts') !== false) options.send(run, publication);
+    if (parts?.includes('programs') !== false) hooks.run(run, publication);
+    else hooks.settled(run.id);
   }
 }
 
 /** A unit's stop signal proper is systemd's business (types.ts, UnitTarget). */
 const isUnitStop = ({ payload, step }: SignalEffect): boolean =>
   payload.target.kind === 'unit' && step.signal === 'SIGTERM';
-
-/** A run is over when all that were told of it are through. */
-function openRuns(over: (run: string) => void) {
-  const open = new Map<string, number>();
-  return {
-    begin: (run: string, parts: number) => void open.set(run, parts),
-    through(run: string) {
-      const left = (open.get(run) ?? 1) - 1;
-      open.set(run, left);
-      if (left > 0) return;
-      open.delete(run);
-      over(run);
-    },
-  };
-}

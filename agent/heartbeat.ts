@@ -51,6 +51,8 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   let busy = false;
   let stopped = false;
   let held: Input[] | null = null;
+  /** After an error there is no tick for what is due before this. */
+  let notBeforeMono = Number.NEGATIVE_INFINITY;
   const waiting: Input[] = [];
   let last = { ...clock.now(), boot: clock.bootMs() };
   /** Fixed by the last look alone: inputs that come more often than once a second must not put it off for ever. */
@@ -62,6 +64,18 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       held.push(input);
       return;
     }
+    // It comes in the second before the next look: the heart must not judge it by a clock that has just been set.
+    const now = clock.now();
+    const jump = busy ? null : jumped(now);
+    if (jump !== null) {
+      looked(now);
+      hold(jump, now, input);
+      return;
+    }
+    enter(input);
+  }
+
+  function enter(input: Input): void {
     waiting.push(input);
     if (busy) return;
     busy = true;
@@ -74,6 +88,9 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
           wake = result.wakeAt;
           options.carryOut(result, now);
         } catch (error) {
+          // What is due stays due where the heart itself choked: asking again at once would only spin. Fixed by a tick alone:
+          // inputs that fail more often than once a second must not put it off for ever.
+          if (next.type === 'tick') notBeforeMono = now.mono + TICK_MS;
           // A fault of ours in one input must not cost the others, nor the process (promise 5).
           options.onError(error, next);
         }
@@ -95,13 +112,17 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     // What is due while inputs are held back stays due: asking again at once would only spin.
     const wall = held === null && wake.wall !== null ? wake.wall - now.wall : TICK_MS;
     const mono = held === null && wake.mono !== null ? wake.mono - now.mono : TICK_MS;
-    return Math.max(0, Math.ceil(Math.min(TICK_MS, nextLookMono() - now.mono, wall, mono)));
+    return Math.max(
+      0,
+      Math.ceil(Math.min(TICK_MS, nextLookMono() - now.mono, Math.max(Math.min(wall, mono), notBeforeMono - now.mono))),
+    );
   }
 
   function tick(): void {
     const now = clock.now();
     const look = now.mono >= nextLookMono();
     const jump = look ? jumped(now) : null;
+    if (look) looked(now);
     if (jump !== null && held === null) {
       hold(jump, now);
       return;
@@ -110,6 +131,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     if (jump?.stepped && held !== null) held.push(clockChanged(now));
     if (
       held === null &&
+      now.mono >= notBeforeMono &&
       ((wake.wall !== null && now.wall >= wake.wall) || (wake.mono !== null && now.mono >= wake.mono))
     )
       submit({ type: 'tick' });
@@ -126,10 +148,13 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
     bootWallMs: now.wall - clock.bootMs(),
   });
 
+  const looked = (now: Instant): void => {
+    last = { ...now, boot: clock.bootMs() };
+  };
+
   function jumped(now: Instant): Jump | null {
     const boot = clock.bootMs();
     const before = last;
-    last = { ...now, boot };
     const slept = boot - before.boot - (now.mono - before.mono);
     const byMs = now.wall - before.wall - (boot - before.boot);
     const stepped = Math.abs(byMs) > JUMP_MS;
@@ -141,17 +166,18 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
   }
 
   /** Nothing is done until the sources have had their say, or two seconds have passed; then all of it at once. */
-  function hold(jump: Jump, now: Instant): void {
+  function hold(jump: Jump, now: Instant, first?: Input): void {
     const inputs: Input[] = [];
     held = inputs;
     // Where boot lies on the corrected clock: a deadline "before this boot" depends on it (S1.8).
     if (jump.stepped) inputs.push(clockChanged(now));
+    if (first !== undefined) inputs.push(first);
     let bound: NodeJS.Timeout | undefined;
     const release = (): void => {
       if (held !== inputs) return;
       clearTimeout(bound);
       held = null;
-      submit({ type: 'together', inputs });
+      enter({ type: 'together', inputs });
     };
     bound = setTimeout(release, JUMP_HOLD_MS);
     options.onJump(jump).then(release, release);
@@ -166,7 +192,7 @@ export function startHeartbeat(options: HeartbeatOptions): Heartbeat {
       // What was taken while time had jumped is entered, else it would be neither done nor in the journal.
       const inputs = held;
       held = null;
-      if (inputs !== null) submit({ type: 'together', inputs });
+      if (inputs !== null) enter({ type: 'together', inputs });
       stopped = true;
       clearTimeout(timer);
     },

@@ -35,8 +35,11 @@ export interface LiveSource {
   readonly faults?: Readonly<Record<string, string>>;
 }
 
-/** `token`: the view that the client proposes, checked to be free; absent = the agent invents one. */
-export type Registration = Omit<PayloadSpec, 'id' | 'registeredMs'>;
+/**
+ * `token`: the view that the client proposes, checked to be free; absent = the agent invents one. `registeredMs`: since when
+ * it counts where that was earlier than now.
+ */
+export type Registration = Omit<PayloadSpec, 'id' | 'registeredMs'> & Partial<Pick<PayloadSpec, 'registeredMs'>>;
 
 /** What a text names among the control groups (SYSTEMS.md, "Signals"). `refused`: never a payload, it would hit the system. */
 export type CgroupLookUp =

@@ -35,7 +35,7 @@ test('no file, no variable, no flag: the defaults of DESIGN.md', async () => {
       idleMs: 300_000,
     },
     payloads: [],
-    hooks: { dir: '/etc/mjf-agent/hooks.d', user: null, timeoutMs: 300_000 },
+    hooks: { dir: '/etc/mjf-agent/hooks.d', user: null, timeoutMs: 60_000 },
     webhooks: [],
     handSocket: '/run/mjf-agent-hand.sock',
     notice: {},

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { type Heartbeat, startHeartbeat } from '../agent/heartbeat.ts';
 import { initialState } from '../agent/lifetime/state.ts';
-import type { Input, Snapshot } from '../agent/lifetime/types.ts';
+import type { Input, Policy, Snapshot } from '../agent/lifetime/types.ts';
+import { payload } from './lifetime/history.ts';
 
 const START = 1_766_440_000_000;
 const MINUTE = 60_000;
@@ -118,6 +119,53 @@ describe('heartbeat', () => {
     assert.equal(shown.at(-1)?.overdue, true);
   });
 
+  /** Where boot lies by the clocks as they are now. */
+  const bootNow = () => wall - boot;
+
+  test('S1.8 a machine that wakes up with its clock wrong knows where its boot lies', () => {
+    poll = () => new Promise(() => {});
+    wall += 10 * MINUTE - 60 * MINUTE;
+    boot += 10 * MINUTE;
+    pass(3_000);
+    assert.deepEqual(jumps, ['suspend']);
+    assert.equal(beat.state().bootWallMs, bootNow());
+  });
+
+  test('S1.8 nor is a clock lost that is set while the sources are still being asked', async () => {
+    let answer: () => void = () => {};
+    poll = () =>
+      new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+    wall += 10 * MINUTE;
+    boot += 10 * MINUTE;
+    pass(1_000);
+    wall -= 60 * MINUTE;
+    pass(1_000);
+    assert.deepEqual(jumps, ['suspend'], 'they are asked once');
+    answer();
+    await new Promise(setImmediate);
+    assert.equal(beat.state().bootWallMs, bootNow());
+    // Nothing else was in the way: the same clock is no jump a second time.
+    pass(5_000);
+    assert.deepEqual(jumps, ['suspend']);
+  });
+
+  test('what was submitted while time had jumped is not lost when the agent is stopped', () => {
+    poll = () => new Promise(() => {});
+    wall += 60 * MINUTE;
+    pass(1_000);
+    beat.submit({ type: 'payload_registered', spec: payload('p') });
+    assert.deepEqual(beat.state().payloads, {});
+    const before = shown.length;
+    beat.stop();
+    assert.deepEqual(Object.keys(beat.state().payloads), ['p']);
+    assert.equal(shown.length, before + 1, 'and carried out: it is in the journal');
+    beat.submit({ type: 'payload_gone', id: 'p', why: 'exited' });
+    pass(5_000);
+    assert.deepEqual([Object.keys(beat.state().payloads), shown.length], [['p'], before + 1]);
+  });
+
   test('small corrections of the clock are no jump', () => {
     announce(40 * MINUTE);
     wall += 10_000;
@@ -144,6 +192,37 @@ describe('heartbeat', () => {
     }
     busy.stop();
     assert.ok(looks >= 9, `${looks} looks in ten seconds`);
+  });
+
+  test('a heart that chokes on what is due is asked again with the next second, not at once, and is heard when it is well', () => {
+    let defects = 0;
+    let isBroken = false;
+    // Ends by itself, so that a heart which is asked at once fails this test and does not hang it.
+    const policy: Policy = {
+      ...initialState(START, START).policy,
+      get atDeadline(): Policy['atDeadline'] {
+        if (!isBroken || defects >= 200) return 'nothing';
+        defects += 1;
+        throw new Error('defect');
+      },
+    };
+    beat.submit({ type: 'configure', policy, sources: [{ name: 'directory', rank: 'directory', pollMs: 1_000 }] });
+    announce(5 * MINUTE);
+    pass(3 * MINUTE - 1);
+    isBroken = true;
+    pass(10_000);
+    assert.equal(phase(), 'draining', 'nothing could be judged');
+    assert.ok(errors.every(({ type }) => type === 'tick'));
+    assert.ok(defects >= 5 && defects <= 15, `${defects} times in ten seconds`);
+    // Others that fail in between must not put it off.
+    for (let count = 0; count < 20; count += 1) {
+      beat.submit({ type: 'operator_cancel' });
+      pass(500);
+    }
+    assert.ok(errors.slice(-20).some(({ type }) => type === 'tick'));
+    isBroken = false;
+    pass(1_000);
+    assert.equal(phase(), 'stopped');
   });
 
   test('an input that an effect chokes on costs that input alone', () => {

@@ -42,6 +42,11 @@ const EXCEPTIONS: readonly (readonly [from: RegExp, to: string, reason: string])
     'who calls and who registers is read from /proc in one place',
   ],
   [
+    /^agent\/publish\/http\/identify-process\.ts$/,
+    'agent/payloads/marker.ts',
+    'whether a process carries the marker that its registration names is read from /proc in one place',
+  ],
+  [
     /^agent\/sources\/create\.ts$/,
     'agent/config/types.ts',
     'types only: chooses the sources that the configuration names',

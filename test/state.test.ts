@@ -77,6 +77,17 @@ test('S4.1 entries and the first boot outlive a boot; whether it is the same boo
   assert.deepEqual(last.state.restored, { sameBoot: true, entries: new Map(), firstBootMs: BOOT_MS });
 });
 
+test('S1.2 a first boot that is corrected with the clock is written down, also where nothing else has changed', async (t) => {
+  const dir = place(t);
+  await written(dir, { operator: 1 });
+  const { state } = open(dir);
+  state.save(new Map([['operator', 1]]), BOOT_MS + 3_600_000);
+  state.save(new Map([['operator', 1]]));
+  await state.flush();
+  for (const bootId of ['boot-1', 'boot-2'])
+    assert.equal(open(dir, { bootId }).state.restored.firstBootMs, BOOT_MS + 3_600_000);
+});
+
 test('S4.1 the state of another machine (cloned image) is set aside, its first boot is forgotten', async (t) => {
   const dir = place(t);
   await written(dir, { operator: 1 });

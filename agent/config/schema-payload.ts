@@ -106,8 +106,9 @@ export const hooks = {
     timeout: {
       type: 'string',
       format: 'duration',
-      description: 'The longest that one may run; the deadline may end it earlier.',
-      default: '5m',
+      description:
+        'The longest that one may run; the deadline may end it earlier. The next program of the same event waits for it.',
+      default: '60s',
     },
   },
 } as const;

@@ -3,13 +3,17 @@
  * was done. A daemon that is gone is looked for again and again, since it may be restarting in the middle of an upgrade.
  */
 import type { Logger } from 'pino';
-import { request } from '../client.ts';
+import { type DaemonAnswer, request } from '../client.ts';
 import type { StepResultReport } from '../lifetime/types.ts';
 import { type DaemonPlan, planOfLifetime, planOfRow } from './daemon-plan.ts';
 import { ANSWER_BOUND_MS, openDaemonRow, type RowTarget } from './daemon-row.ts';
+import { type DaemonWord, type KnownDeadline, settles, wordOf } from './daemon-word.ts';
 
 /** A hanging GET ends after this even if nothing changes, so that a half-dead connection is noticed. */
 const HANG_SECS = 20;
+/** While its word is not enough yet: that it has become ready wakes no hanging GET. Doubled up to the most, for the daemon's sake. */
+const UNSETTLED_HANG_SECS = 2;
+const MOST_UNSETTLED_HANG_SECS = 8;
 /** Pause before the daemon is looked for again, jittered: a restart takes a few hundred milliseconds. */
 const RETRY_MS = 500;
 /** S3.8: gone for longer than a restart takes; from then on `exec` reads the host's channels itself. */
@@ -21,6 +25,8 @@ export interface DaemonLink {
   /** The payload runs. */
   follow(target: RowTarget): void;
   acknowledge(report: StepResultReport): void;
+  /** After a jump of time: once the daemon has said something new, or is known to be away. Bounded by whoever waits. */
+  askedAnew(): Promise<void>;
   /** Ends following, deregisters within a bound. */
   close(): Promise<void>;
 }
@@ -30,9 +36,14 @@ export function openDaemonLink(options: {
   readonly registration: Readonly<Record<string, unknown>>;
   readonly marker: string;
   readonly view: string;
+  readonly beganMs?: () => number;
+  /** The wall limit that `exec` counts itself. */
+  readonly wallSecs?: number | undefined;
   readonly log: Logger;
+  /** The deadlines that `exec` has from the host's own channels. */
+  known(): readonly KnownDeadline[];
   onPlan(plan: DaemonPlan): void;
-  /** `found` again, or `lost` for longer than a restart takes. */
+  /** `found` again, and its word is enough (daemon-word.ts); or `lost` for longer than a restart takes. */
   onState(state: 'found' | 'lost'): void;
 }): DaemonLink {
   const { runtimeDir, log } = options;
@@ -41,11 +52,55 @@ export function openDaemonLink(options: {
   let lostSince: number | null = null;
   let reported: 'found' | 'lost' | null = null;
   let following: Promise<void> | null = null;
+  /** This daemon, as long as contact lasts, has heard everybody who had named a deadline: its plan counts, whatever it is. */
+  let settled = false;
+  let unsettledHangSecs = UNSETTLED_HANG_SECS;
+  let taken: DaemonPlan | null = null;
+  let told: readonly KnownDeadline[] = [];
+  const waiting: (() => void)[] = [];
 
-  function answered(): void {
+  /**
+   * An earlier deadline counts at once, whoever says it. That there is none, or a later one, counts from a daemon that has
+   * heard the sources: else the start of one that has lost its memory would take back what was announced (promise 1). Until
+   * then the last plan stands, and what `exec` has read itself with it. An operator's `--ignore` shows in the daemon's word.
+   */
+  async function take(plan: DaemonPlan): Promise<void> {
     lostSince = null;
-    if (reported !== 'found') options.onState('found');
-    reported = 'found';
+    const counts = settled || !takesBack(plan, taken);
+    // Before `found` takes the other sources away: without any deadline for a moment, the payload would be stopped anew.
+    if (counts) accept(plan);
+    const word = await readWord();
+    if (word !== null && !settled) {
+      settled = settles(word, options.known(), told);
+      if (settled && !counts) accept(plan);
+    }
+    if (word !== null)
+      told = settled ? word.said : [...new Map([...told, ...word.said].map((each) => [each.id, each])).values()];
+    if (settled && reported !== 'found') {
+      reported = 'found';
+      options.onState('found');
+    }
+  }
+
+  function accept(plan: DaemonPlan): void {
+    taken = plan;
+    options.onPlan(plan);
+  }
+
+  const askAgent = (path: string): Promise<DaemonAnswer> =>
+    request({ channel: 'agent', runtimeDir, method: 'GET', path, timeoutMs: ANSWER_BOUND_MS, signal: stop.signal });
+
+  async function readWord(): Promise<DaemonWord | null> {
+    const ready = settled ? null : await askAgent('/readyz');
+    const answer = await askAgent('/v1/lifetime');
+    if ('unreachable' in answer || answer.status !== 200) return null;
+    return wordOf(answer.body, ready === null || (!('unreachable' in ready) && ready.status === 200));
+  }
+
+  /** It may be another one next time. */
+  function lostContact(): void {
+    settled = false;
+    unsettledHangSecs = UNSETTLED_HANG_SECS;
   }
 
   function unanswered(): void {
@@ -60,35 +115,39 @@ export function openDaemonLink(options: {
     let etag = '';
     let path = '';
     while (!stop.signal.aborted) {
-      const settled = await row.settle(target, stop.signal);
+      const isNamed = await row.settle(target, stop.signal);
       const id = row.id();
       const wanted = id === null ? '/v1/lifetime' : `/v1/payloads/${id}`;
       if (wanted !== path) etag = '';
       path = wanted;
       // A row that does not name its process yet is asked without hanging: it is to be named first.
-      const hangs = etag !== '' && settled;
-      const query = hangs ? `?wait_for_change=true&last_etag=${encodeURIComponent(etag)}&timeout_sec=${HANG_SECS}` : '';
+      const hangs = etag !== '' && isNamed;
+      const hangSecs = settled ? HANG_SECS : unsettledHangSecs;
+      const query = hangs ? `?wait_for_change=true&last_etag=${encodeURIComponent(etag)}&timeout_sec=${hangSecs}` : '';
       const answer = await request({
         channel: id === null ? 'agent' : 'tcp',
         runtimeDir,
         method: 'GET',
         path: path + query,
-        timeoutMs: hangs ? HANG_SECS * 1000 + ANSWER_BOUND_MS : ANSWER_BOUND_MS,
+        timeoutMs: hangs ? hangSecs * 1000 + ANSWER_BOUND_MS : ANSWER_BOUND_MS,
         signal: stop.signal,
       });
       if (stop.signal.aborted) return;
       if (!('unreachable' in answer) && answer.status === 404 && id !== null) {
+        lostContact();
         row.forgotten();
       } else if (!('unreachable' in answer) && answer.status === 200) {
         etag = String(answer.headers['etag'] ?? '');
-        const plan = id === null ? planOfLifetime(answer.body) : planOfRow(answer.body);
-        // Before `found` takes the other sources away: without any deadline for a moment, the payload would be stopped anew.
-        if (plan !== null) options.onPlan(plan);
-        answered();
+        if (hangs && !settled) unsettledHangSecs = Math.min(2 * unsettledHangSecs, MOST_UNSETTLED_HANG_SECS);
+        const plan = id === null ? planOfLifetime(answer.body) : planOfRow(answer.body, options.wallSecs);
+        if (plan !== null) await take(plan);
+        tellWaiting();
         await row.acknowledge();
-        if (etag !== '' && settled) continue;
-      } else if (id === null || !(await readMachine())) {
-        unanswered();
+        if (etag !== '' && isNamed) continue;
+      } else {
+        lostContact();
+        if (id === null || !(await readMachine())) unanswered();
+        tellWaiting();
       }
       await pause(RETRY_MS * (0.5 + Math.random()), stop.signal);
     }
@@ -96,19 +155,15 @@ export function openDaemonLink(options: {
 
   /** The machine's deadline over the agent's own socket, which no other user can block or imitate: better than no plan. */
   async function readMachine(): Promise<boolean> {
-    const answer = await request({
-      channel: 'agent',
-      runtimeDir,
-      method: 'GET',
-      path: '/v1/lifetime',
-      timeoutMs: ANSWER_BOUND_MS,
-      signal: stop.signal,
-    });
+    const answer = await askAgent('/v1/lifetime');
     const plan = 'unreachable' in answer || answer.status !== 200 ? null : planOfLifetime(answer.body);
     if (plan === null) return false;
-    options.onPlan(plan);
-    answered();
+    await take(plan);
     return true;
+  }
+
+  function tellWaiting(): void {
+    for (const tell of waiting.splice(0)) tell();
   }
 
   return {
@@ -118,17 +173,26 @@ export function openDaemonLink(options: {
       following ??= follow(target).catch((error: unknown) => {
         log.error({ event: 'internal', err: error }, 'a fault in following the daemon: its last plan stands');
         options.onState('lost');
+        reported = 'lost';
+        tellWaiting();
       });
     },
     acknowledge: (report) => void row.acknowledge(report),
+    askedAnew: () =>
+      following === null || reported === 'lost'
+        ? Promise.resolve()
+        : new Promise<void>((resolve) => waiting.push(resolve)),
     async close() {
       await row.acknowledge();
       stop.abort();
       await following;
-      await row.remove();
+      await row.remove(following !== null);
     },
   };
 }
+
+const takesBack = (plan: DaemonPlan, before: DaemonPlan | null): boolean =>
+  before !== null && before.deadlineMs !== null && (plan.deadlineMs === null || plan.deadlineMs > before.deadlineMs);
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

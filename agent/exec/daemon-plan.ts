@@ -20,17 +20,29 @@ export const noticeOf = (plan: DaemonPlan): StatedNotice => ({
   reason: plan.reason,
 });
 
-/** null: this is no row. */
-export function planOfRow(body: Buffer): DaemonPlan | null {
+/**
+ * null: this is no row. `wallSecs`: the wall limit that `exec` counts itself. Where the row's deadline is nothing but that, it
+ * is none here: on the wall clock it is right only until that is set, and a daemon that has died does not move it.
+ */
+export function planOfRow(body: Buffer, wallSecs?: number): DaemonPlan | null {
   const row = parseObject(body);
   if (typeof row['state'] !== 'string') return null;
+  const deadlineMs = milliseconds(row['deadline']);
   const steps = Array.isArray(row['steps']) ? row['steps'].map(stepOf).filter((step) => step !== null) : [];
   return {
-    deadlineMs: milliseconds(row['deadline']),
+    deadlineMs: deadlineMs !== null && deadlineMs === wallLimitEnd(row, wallSecs) ? null : deadlineMs,
     reason: textOf(row['reason']) ?? 'deadline',
     graceMs: milliseconds(row['grace_secs']),
     steps: steps.length > 0 ? steps : null,
   };
+}
+
+/** Only while the row has the very limit that we count: its owner may have given it a shorter one since. */
+function wallLimitEnd({ limits, registered }: Record<string, unknown>, wallSecs: number | undefined): number | null {
+  const limit = (limits as { readonly wall_limit_secs?: unknown } | null | undefined)?.wall_limit_secs;
+  const registeredMs = milliseconds(registered);
+  if (wallSecs === undefined || Number(limit) !== wallSecs || registeredMs === null) return null;
+  return Math.round(registeredMs + wallSecs * 1000);
 }
 
 /** null: this is no lifetime document. */
@@ -70,4 +82,4 @@ function stepOf(value: unknown): EscalationStep | null {
   };
 }
 
-const milliseconds = (secs: unknown): number | null => (typeof secs === 'number' ? secs * 1000 : null);
+const milliseconds = (secs: unknown): number | null => (typeof secs === 'number' ? Math.round(secs * 1000) : null);

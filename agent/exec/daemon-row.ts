@@ -37,7 +37,8 @@ export interface DaemonRow {
   forgotten(): void;
   /** Sends what was done, one batch after the other; what was not taken is sent with the next call. */
   acknowledge(...reports: readonly StepResultReport[]): Promise<void>;
-  remove(): Promise<void>;
+  /** `started`: there was a process, also where it ended before the row could name it. It has lived (S5.2). */
+  remove(started: boolean): Promise<void>;
 }
 
 export function openDaemonRow(options: {
@@ -46,9 +47,12 @@ export function openDaemonRow(options: {
   readonly registration: Readonly<Record<string, unknown>>;
   readonly marker: string;
   readonly view: string;
+  /** When the payload began, UNIX ms by the clock as it goes now: for a daemon that hears of it later, and counts from then. */
+  readonly beganMs?: () => number;
   readonly log: Logger;
 }): DaemonRow {
-  const { runtimeDir, registration, marker, log } = options;
+  const { runtimeDir, registration, log } = options;
+  let marker: string | undefined = options.marker;
   const unsent: StepResultReport[] = [];
   let view: string | undefined = options.view;
   let id: string | null = null;
@@ -73,13 +77,20 @@ export function openDaemonRow(options: {
       ...(signal !== undefined && { signal }),
     });
 
-  const post = (target: object, bounds: { timeoutMs?: number; signal?: AbortSignal }): Promise<DaemonAnswer> =>
+  const marked = (target: object) => ({ ...target, ...(marker !== undefined && { marker }) });
+
+  const post = (
+    target: object,
+    bounds: { timeoutMs?: number; signal?: AbortSignal },
+    beganMs?: number,
+  ): Promise<DaemonAnswer> =>
     ask(
       'POST',
       '',
       {
         ...registration,
-        target: { ...target, marker },
+        target: marked(target),
+        ...(beganMs !== undefined && { running_since: Math.round(beganMs) / 1000 }),
         deliverer_pid: process.pid,
         ...(view !== undefined && { view }),
       },
@@ -109,7 +120,7 @@ export function openDaemonRow(options: {
 
   /** True: registered, or not to be had for now. */
   async function register(target: RowTarget, signal: AbortSignal): Promise<boolean> {
-    const answer = await post(target, { signal });
+    const answer = await post(target, { signal }, options.beganMs?.());
     if ('unreachable' in answer) return true;
     if (answer.status === 201) {
       id = textOf(parseObject(answer.body)['id']);
@@ -123,6 +134,8 @@ export function openDaemonRow(options: {
       // Somebody else's view: he has guessed 128 bits, or this is no honest daemon. The deadline matters more.
       view = undefined;
       return false;
+    } else if (isUnmarked(answer)) {
+      return false;
     } else if (isFinal(answer.status)) {
       refused = true;
       complain(answer);
@@ -131,14 +144,21 @@ export function openDaemonRow(options: {
   }
 
   async function name(row: string, target: RowTarget, signal: AbortSignal): Promise<boolean> {
-    const answer = await ask('PATCH', `/${row}`, { target: { ...target, marker } }, { signal });
-    if ('unreachable' in answer) return false;
+    const answer = await ask('PATCH', `/${row}`, { target: marked(target) }, { signal });
+    if ('unreachable' in answer || isUnmarked(answer)) return false;
     if (answer.status === 404) forgotten();
     // 409: this row names it already. 422: it has ended meanwhile.
     named = answer.status === 200 || answer.status === 409 || isFinal(answer.status);
     if (named) reservedAt = null;
     if (answer.status === 400 || answer.status === 403) complain(answer);
     return named;
+  }
+
+  /** Who overwrites his environment, or starts a program without it, is held by his group and session alone. */
+  function isUnmarked({ status, body }: Extract<DaemonAnswer, { status: number }>): boolean {
+    if (status !== 422 || marker === undefined || parseObject(body)['code'] !== 'bad_marker') return false;
+    marker = undefined;
+    return true;
   }
 
   /** It will not be otherwise next time. The deadline is read all the same; only a take-over is not to be had. */
@@ -180,8 +200,9 @@ export function openDaemonRow(options: {
     settle,
     forgotten,
     acknowledge,
-    async remove() {
-      if (id !== null) await ask('DELETE', `/${id}`, undefined, { timeoutMs: DEREGISTER_BOUND_MS });
+    async remove(started) {
+      const below = `/${id}${started ? '?started=true' : ''}`;
+      if (id !== null) await ask('DELETE', below, undefined, { timeoutMs: DEREGISTER_BOUND_MS });
     },
   };
 }

@@ -18,6 +18,7 @@ import { forwardSignals } from './forward.ts';
 import type { Limits } from './limits.ts';
 import { daemonPlaces } from './places.ts';
 import { startCommand } from './start.ts';
+import { startStopwatch } from './stopwatch.ts';
 import { DAEMON_SOURCE, type Supervision, supervise } from './supervise.ts';
 
 /** Shared with the payload, and perhaps a pipe that nobody reads: written without ever waiting. */
@@ -75,19 +76,24 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
     }
   }
 
-  const deadlineMs = ownDeadlineMs(wish.limits);
+  const { wall_limit_secs: wallSecs } = wish.limits;
+  const ranMs = startStopwatch(systemClock);
   const marker = newMarker();
   const view = randomBytes(16).toString('hex');
   /** What counts where the payload states nothing itself: the configuration's until the daemon has spoken, then its last word. */
   let policy = policyOf(config);
   let supervision: Supervision | null = null;
   const configure = (): void => supervision?.configure(policy, [DAEMON_SOURCE, ...fallback.infos()]);
+  // What is read from the daemon's own output is its own word, which nobody else could confirm.
+  const readsDaemon = [host.machinefeatures, host.jobfeatures].some((place) => place?.startsWith(`${runtimeDir}/`));
   const daemon = openDaemonLink({
     runtimeDir,
-    registration: registrationOf(wish, deadlineMs),
+    registration: registrationOf(wish),
     marker,
     view,
+    ...(wallSecs !== undefined && { wallSecs, beganMs: () => systemClock.now().wall - ranMs() }),
     log,
+    known: () => supervision?.known().filter(({ source }) => !(readsDaemon && source === 'directory')) ?? [],
     onPlan(plan) {
       policy = {
         ...policy,
@@ -135,12 +141,12 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
     uid: process.getuid?.() ?? 0,
     graceMs: wish.graceMs,
     steps: wish.steps,
-    deadlineMs,
+    wallSecs,
     policy,
     clock: systemClock,
     log,
     onStep: (report) => daemon.acknowledge(report),
-    onJump: () => fallback.pollAll(),
+    onJump: () => Promise.all([fallback.pollAll(), daemon.askedAnew()]),
   });
   configure();
   for (const observation of early) supervision.observe(observation);
@@ -170,12 +176,7 @@ function overdue(body: Buffer): boolean {
   }
 }
 
-/** Where its wall limit ends, counted from now: with a daemon or without one. */
-function ownDeadlineMs({ wall_limit_secs: secs }: Limits): number | undefined {
-  return secs === undefined ? undefined : systemClock.now().wall + secs * 1000;
-}
-
-function registrationOf({ name, graceMs, steps, limits }: PayloadWish, deadlineMs: number | undefined) {
+function registrationOf({ name, graceMs, steps, limits }: PayloadWish) {
   return {
     name,
     ...(graceMs !== undefined && { grace_secs: graceMs / 1000 }),
@@ -183,8 +184,6 @@ function registrationOf({ name, graceMs, steps, limits }: PayloadWish, deadlineM
       steps: steps.map((step) => ({ ...step, at: step.at === 'grace' ? 'grace' : `${step.at}ms` })),
     }),
     ...(Object.keys(limits).length > 0 && { limits }),
-    // A daemon that hears of it later, or again, must not count the wall limit from then on.
-    ...(deadlineMs !== undefined && { deadline: deadlineMs / 1000 }),
   };
 }
 

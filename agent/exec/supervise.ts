@@ -6,6 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import { startHeartbeat } from '../heartbeat.ts';
+import { collectNotices, deadlineNotices } from '../lifetime/notice.ts';
 import { initialState, isSignalled } from '../lifetime/state.ts';
 import type {
   EscalationStep,
@@ -16,6 +17,7 @@ import type {
   SourceInfo,
   StepResultReport,
 } from '../lifetime/types.ts';
+import type { KnownDeadline } from './daemon-word.ts';
 import { anybodyAlive, marked } from './group.ts';
 
 /** The one source of a payload whose daemon lives. */
@@ -29,6 +31,8 @@ export interface Supervision {
   observe(observation: Observation): void;
   /** The daemon's `[stop]`, or the configuration's; and which sources there are. */
   configure(policy: Policy, sources: readonly SourceInfo[]): void;
+  /** The deadlines in force that the host's own channels have named, not the daemon. */
+  known(): readonly KnownDeadline[];
   /** The payload's exit; `stopped` when the deadline's escalation had begun and was not cancelled since. */
   readonly ended: Promise<{
     readonly code: number | null;
@@ -48,8 +52,11 @@ export interface SuperviseOptions {
   readonly uid: number;
   readonly graceMs: number | undefined;
   readonly steps: readonly EscalationStep[] | undefined;
-  /** The payload's own, UNIX ms: where its wall limit ends. */
-  readonly deadlineMs: number | undefined;
+  /**
+   * Its wall limit, counted from now. Not as an instant: that would come too early, or too late, once the clock is set, as a
+   * virtual machine's is soon after its start (S4.2).
+   */
+  readonly wallSecs: number | undefined;
   readonly policy: Policy;
   readonly clock: Clock;
   readonly log: Logger;
@@ -68,7 +75,7 @@ export function supervise(options: SuperviseOptions): Supervision {
     target: { kind: 'process', leader, group: true },
     ...(options.graceMs !== undefined && { graceMs: options.graceMs }),
     ...(options.steps !== undefined && { steps: options.steps }),
-    ...(options.deadlineMs !== undefined && { deadlineMs: options.deadlineMs }),
+    ...(options.wallSecs !== undefined && { limits: { wall_limit_secs: String(options.wallSecs) } }),
     registeredMs: now.wall,
   };
   let resolveEnd: (end: Awaited<Supervision['ended']>) => void = () => {};
@@ -81,7 +88,9 @@ export function supervise(options: SuperviseOptions): Supervision {
     state: initialState(now.wall - clock.bootMs(), now.wall - clock.bootMs()),
     carryOut(result) {
       for (const effect of result.effects) {
-        if (effect.type === 'log') log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
+        // Sources come and go with the daemon here; nobody has taken them out of a configuration.
+        if (effect.type === 'log' && effect.event !== 'source_removed')
+          log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
         // The operator's programs are the daemon's business.
         if (effect.type === 'hook') beat.submit({ type: 'hook_ended', run: effect.run.id });
         if (effect.type !== 'signal') continue;
@@ -154,6 +163,8 @@ export function supervise(options: SuperviseOptions): Supervision {
   return {
     observe: (observation) => beat.submit({ type: 'observation', observation }),
     configure: (policy, sources) => beat.submit({ type: 'configure', policy, sources }),
+    known: () =>
+      deadlineNotices(collectNotices(beat.state(), clock.now())).filter(({ source }) => source !== DAEMON_SOURCE.name),
     ended,
     stopping,
   };

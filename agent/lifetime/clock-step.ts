@@ -45,7 +45,9 @@ function toldSince(before: State, after: State, now: Instant, shift: Shift): Hoo
   const timesOf = (state: State) => new Map(collectNotices(state, now).map(({ id, deadlineMs }) => [id, deadlineMs]));
   const [were, are] = [timesOf(before), timesOf(after)];
   const notices = Object.entries(hooks.notices).map(([id, told]): [string, ToldNotice] => {
-    const deadlineMs = were.get(id) === told.deadlineMs ? (are.get(id) ?? told.deadlineMs) : told.deadlineMs;
+    // What was told may lie a little beside what is so (hooks.ts): it moves as far as that does.
+    const movedMs = (are.get(id) ?? 0) - (were.get(id) ?? 0);
+    const deadlineMs = told.deadlineMs === null ? null : told.deadlineMs + movedMs;
     return [id, { ...told, deadlineMs, firstSeenMs: shift(told.firstSeenMs) }];
   });
   return notices.length === 0 ? hooks : { ...hooks, notices: Object.fromEntries(notices) };

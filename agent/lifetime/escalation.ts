@@ -133,6 +133,7 @@ export function payloadRow(record: PayloadRecord, policy: Policy, plan: MachineP
         at: step.at,
         dueMs: mark?.at.wall ?? step.dueMs,
         state: stateOf(mark),
+        ...(mark?.rest && { rest: true as const }),
       };
     }),
   };

@@ -46,7 +46,7 @@ export function applyToPayloads(state: State, input: PayloadInput, now: Instant,
     case 'payload_updated':
       return updated(state, input.id, input.change, input.takenBack);
     case 'payload_gone':
-      return gone(state, input.id, input.why, now, effects);
+      return gone(state, input, now, effects);
     case 'units_stopping': {
       if (input.units.length > MAX_UNITS)
         effects.push(
@@ -81,7 +81,8 @@ function registered(state: State, spec: PayloadSpec, now: Instant): State['paylo
   const before = Object.values(state.payloads).find((record) => isSamePayload(record.spec, spec));
   const others = Object.entries(state.payloads).filter(([, record]) => record !== before);
   const delivery = spec.deliverer === undefined ? 'daemon' : 'exec';
-  const kept: PayloadRecord = before === undefined ? { spec, delivery, episode: null } : unitRunning(before, now);
+  const kept: PayloadRecord =
+    before === undefined ? { spec, delivery, episode: null, registeredMono: now.mono } : unitRunning(before, now);
   return { ...Object.fromEntries(others), [spec.id]: { ...kept, spec, delivery } };
 }
 
@@ -104,10 +105,7 @@ function updated(
 }
 
 /** What `[stop]` says counts again (S3.3). */
-function without(
-  { graceMs, steps, ...rest }: PayloadSpec,
-  takenBack: readonly ('graceMs' | 'steps')[],
-): PayloadSpec {
+function without({ graceMs, steps, ...rest }: PayloadSpec, takenBack: readonly ('graceMs' | 'steps')[]): PayloadSpec {
   return {
     ...rest,
     ...(graceMs !== undefined && !takenBack.includes('graceMs') && { graceMs }),
@@ -117,12 +115,11 @@ function without(
 
 /**
  * A unit that we have stopped keeps its row until the host cancels, and counts as ended from now on; everything else is
- * forgotten. A row that never became a payload has not lived (S5.2). Who deregisters has ended as far as we can know.
+ * forgotten. A row that never became a payload has not lived (S5.2), unless its owner says so. Who deregisters has ended as far as we can know.
  */
 function gone(
   state: State,
-  id: string,
-  why: Extract<PayloadInput, { readonly type: 'payload_gone' }>['why'],
+  { id, why, lived }: Extract<PayloadInput, { readonly type: 'payload_gone' }>,
   now: Instant,
   effects: Effect[],
 ): State {
@@ -143,7 +140,7 @@ function gone(
   const { [id]: _, ...rest } = state.payloads;
   effects.push(log('info', 'payload_gone', { payload: id, why }, `payload ${id} ${why}`));
   // Nobody has said that it ended: it is only none of ours any more (S5.2).
-  const hasLived = wasAlive && !isReservation(record.spec) && why !== 'unconfigured';
+  const hasLived = wasAlive && (lived === true || !isReservation(record.spec)) && why !== 'unconfigured';
   return { ...state, payloads: rest, tally: hasLived ? ended(state, now) : state.tally };
 }
 

@@ -27,30 +27,37 @@ export function powerOff(
 ): { readonly why: StepResult<State>['powerOff']; readonly wake: Wake } {
   const wake: Wake = { wall: null, mono: null };
   const alive = Object.values(state.payloads).filter(isAlive);
-  if (isOver(alive, state.policy, plan, now, wake)) return { why: 'deadline', wake };
+  if (isOver(alive, state, plan, now, wake)) return { why: 'deadline', wake };
   return { why: isDone(alive, state, now, wake) ? 'done' : null, wake };
 }
 
 /** The deadline that is acted on (S4.1) has passed, and for those who live nothing is left to be done. */
-function isOver(alive: readonly PayloadRecord[], policy: Policy, plan: MachinePlan, now: Instant, wake: Wake): boolean {
+function isOver(
+  alive: readonly PayloadRecord[],
+  { policy, pastSinceMono }: State,
+  plan: MachinePlan,
+  now: Instant,
+  wake: Wake,
+): boolean {
   const { acting } = plan;
   if (policy.atDeadline !== 'poweroff' || acting === undefined) return false;
   if (now.wall < acting.deadlineMs) {
     wake.wall = acting.deadlineMs;
     return false;
   }
-  const newcomersUntilMs = acting.deadlineMs + NEWCOMERS_WITHIN_MS;
+  const pastMono = pastSinceMono ?? now.mono;
+  const newcomersUntilMono = pastMono + NEWCOMERS_WITHIN_MS;
   let waits = false;
   for (const record of alive) {
-    const isNewcomer = record.spec.registeredMs > acting.deadlineMs;
-    if (isNewcomer && now.wall >= newcomersUntilMs) continue;
+    const isNewcomer = record.registeredMono !== undefined && record.registeredMono > pastMono;
+    if (isNewcomer && now.mono >= newcomersUntilMono) continue;
     const until = stepsEnd(record, policy, plan);
     // Only what is ahead: a moment that has passed would wake us again and again.
     const wall = until.wall !== null && until.wall > now.wall ? until.wall : null;
     const mono = until.mono !== null && until.mono > now.mono ? until.mono : null;
     if (wall === null && mono === null) continue;
     waits = true;
-    if (isNewcomer) wake.wall = earliest(wake.wall, newcomersUntilMs);
+    if (isNewcomer) wake.mono = earliest(wake.mono, newcomersUntilMono);
     wake.wall = earliest(wake.wall, wall);
     wake.mono = earliest(wake.mono, mono);
   }

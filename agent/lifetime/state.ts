@@ -2,6 +2,7 @@
 import type { Held, KnownNotice } from './held.ts';
 import { type HooksRecord, NOTHING_TOLD, restoredHooks } from './told.ts';
 import {
+  DEADLINE_KINDS,
   type EscalationStep,
   hookOf,
   type Instant,
@@ -15,6 +16,9 @@ import {
   type StepRef,
   type StepResultReport,
 } from './types.ts';
+
+/** More than any time zone, or its summer time, makes a clock wrong by. */
+const LONG_PAST_MS = 86_400_000;
 
 export interface SourceRecord {
   readonly info: SourceInfo;
@@ -56,6 +60,8 @@ export interface StepMark {
   readonly uncertain?: true;
   /** Nobody was there any more to get it. */
   readonly missed?: true;
+  /** StepResultReport.rest: once. */
+  readonly rest?: true;
 }
 
 /** One run of a payload's escalation (S3.6). */
@@ -88,6 +94,8 @@ export interface PayloadRecord {
   /** Who sends the signals: `exec` while it lives, else the daemon (S3.8). */
   readonly delivery: 'daemon' | 'exec';
   readonly episode: Episode | null;
+  /** When it was first registered. Absent: by a version that did not write it. */
+  readonly registeredMono?: number;
   /** A signal went out in an episode that this one has replaced: it stays `stopping` (S3.6). */
   readonly wasSignalled?: true;
   /** Of a unit: what we have stopped, and whether it is being started again (S3.6). */
@@ -136,6 +144,8 @@ export interface State {
    * a configuration has just come that may bring payloads along (S5.2). Never written down.
    */
   readonly unfoundSinceMono: number | null;
+  /** Since when this run of the agent sees that the deadline which is acted on has passed, monotonic; never written down. */
+  readonly pastSinceMono: number | null;
   /** What the operator's programs have been told in this boot. */
   readonly hooks: HooksRecord;
 }
@@ -165,6 +175,7 @@ export function initialState(bootWallMs: number, firstBootMs: number): State {
     payloads: {},
     tally: { ended: 0, lastEndMono: null },
     unfoundSinceMono: null,
+    pastSinceMono: null,
     hooks: NOTHING_TOLD,
   };
 }
@@ -233,7 +244,10 @@ export function restoreState(
     } else if (key === 'operator' && hasShape<OperatorRecord>(value, 'notices', 'ignored')) {
       operator = sameBoot
         ? value
-        : { ...value, notices: mapValues(value.notices, (held) => dismissReboot(held, bootWallMs)) };
+        : {
+            ...value,
+            notices: mapValues(notLongPast(value, bootWallMs, now), (held) => dismissReboot(held, bootWallMs)),
+          };
     } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
       tally = withLastEnd(value, now);
     } else if (sameBoot && key === 'hooks' && hasShape<HooksRecord>(value, 'runs', 'phase', 'notices', 'open')) {
@@ -264,6 +278,7 @@ export function markDone(record: PayloadRecord, report: StepResultReport): Paylo
   const state = report.outcome === 'refused' ? ('refused' as const) : ('done' as const);
   const marks = episode.marks.map((mark): StepMark => {
     if (mark.step.index !== report.step.index || mark.step.signal !== report.step.signal) return mark;
+    if (report.rest) return { ...mark, rest: true };
     // A second report of the same step may know more: it was looked for members again.
     const { missed: _, ...rest } = mark;
     return { ...rest, state, ...(report.outcome === 'no_process' && { missed: true }) };
@@ -339,6 +354,17 @@ function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
 function anyTime(held: Held<KnownNotice>): Held<KnownNotice> {
   const { onlyEarlier: _, ...value } = held.value;
   return { ...held, value };
+}
+
+/**
+ * Without the operator's shutdowns that expired long ago (S1.8): nobody else would ever clear them. Only those over for more
+ * than a day, since the clock of a machine that has just booted may be wrong by its time zone, and what it makes look expired
+ * is still to come (clock-step.ts); and none of this boot, where a restart of the agent must not be what cancels (S3.7).
+ */
+function notLongPast({ notices }: OperatorRecord, bootWallMs: number, now: Instant): OperatorRecord['notices'] {
+  const isLongPast = ({ value: { kind, deadlineMs } }: Held<KnownNotice>): boolean =>
+    DEADLINE_KINDS.has(kind) && deadlineMs !== null && deadlineMs < bootWallMs && now.wall - deadlineMs > LONG_PAST_MS;
+  return Object.fromEntries(Object.entries(notices).filter(([, held]) => !isLongPast(held)));
 }
 
 function dismissReboot(held: Held<KnownNotice>, bootWallMs: number): Held<KnownNotice> {

@@ -15,7 +15,17 @@ import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
 import { powerOff } from './power.ts';
 import { buildSnapshot } from './snapshot.ts';
 import { newSource, partsOf, type SourceRecord, type State } from './state.ts';
-import type { Effect, Input, Instant, Policy, Reading, Snapshot, SourceInfo, StatedNotice, StepResult } from './types.ts';
+import type {
+  Effect,
+  Input,
+  Instant,
+  Policy,
+  Reading,
+  Snapshot,
+  SourceInfo,
+  StatedNotice,
+  StepResult,
+} from './types.ts';
 import { earliest, type Wake } from './wake.ts';
 
 /** Ids are shown with their source in front; the operator may give them back either way. */
@@ -27,15 +37,17 @@ export function step(before: State, input: Input, now: Instant): StepResult<Stat
   let state = apply(forgetIgnored(before, now), input, now, effects);
   const notices = collectNotices(state, now);
   const plan = machinePlan(notices, state.policy, now);
+  state = seesPast(state, plan, now);
   const setting = new Set(deadlineNotices(notices).map((notice) => notice.id));
   const advanced = advancePayloads(state, plan, setting, now, effects);
   state = advanced.state;
   const snapshot = buildSnapshot(state, notices, plan, now);
-  state = tellHooks(state, notices, snapshot, now, effects);
+  const told = tellHooks(state, notices, snapshot, now, effects);
+  state = told.state;
   const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan));
   const power = powerOff(state, plan, now);
   effects.unshift(...changedParts(before, state));
-  const wake = wakeAt(state, plan, notices, [advanced.wake, power.wake], now);
+  const wake = wakeAt(state, plan, notices, [advanced.wake, told.wake, power.wake], now);
   return { state, snapshot, payloads, effects, powerOff: power.why, wakeAt: wake };
 }
 
@@ -70,7 +82,7 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
       if (state.operator.ignored.includes(input.id) || !rememberedIds(state, now).has(input.id)) return state;
       return { ...state, operator: { ...state.operator, ignored: [...state.operator.ignored, input.id] } };
     case 'hook_ended': {
-      const hooks = hookEnded(state.hooks, input.run);
+      const hooks = hookEnded(state.hooks, input.run, input.part);
       return hooks === state.hooks ? state : { ...state, hooks };
     }
     case 'clock_changed':
@@ -87,11 +99,18 @@ function tellHooks(
   { phase, overdue, localDeadlineMs: deadlineMs }: Snapshot,
   now: Instant,
   effects: Effect[],
-): State {
+): { readonly state: State; readonly wake: Wake } {
   const news = { notices, phase, overdue, deadlineMs, remembered: () => rememberedIds(state, now) };
   const told = advanceHooks(state.hooks, news, now);
   effects.push(...told.effects);
-  return told.hooks === state.hooks ? state : { ...state, hooks: told.hooks };
+  return { state: told.hooks === state.hooks ? state : { ...state, hooks: told.hooks }, wake: told.wake };
+}
+
+/** Counted from when it was seen: a clock that is set, or a late announcement, may put the deadline into the past by hours. */
+function seesPast(state: State, { acting }: MachinePlan, now: Instant): State {
+  const isPast = acting !== undefined && now.wall >= acting.deadlineMs;
+  if (isPast === (state.pastSinceMono !== null)) return state;
+  return { ...state, pastSinceMono: isPast ? now.mono : null };
 }
 
 /**

@@ -91,7 +91,7 @@ export function planSteps(
     return {
       index,
       signal: step.signal,
-      to: step.to ?? (kill ? 'all' : defaultReceiver(spec)),
+      to: step.to ?? defaultReceiver(spec, step.signal, step === anchored),
       dueMs,
       dueMono: anchor === null ? null : anchor.mono + (dueMs - anchor.wall),
       at: step.at,
@@ -101,9 +101,19 @@ export function planSteps(
   });
 }
 
-/** S3.4. What systemd or the kernel holds together is signalled together: a control group has no leader. */
-export const defaultReceiver = ({ target }: PayloadSpec): StepReceiver =>
-  target.kind !== 'process' ? 'all' : target.group ? 'group' : 'leader';
+/**
+ * S3.4. What systemd or the kernel holds together is signalled together: a control group has no leader. SIGKILL goes to all,
+ * and none of them is to be killed who has not had the stop signal proper (`anchor`) before:
+ *
+ * - Of a group it goes to the group and to those who left it, which is all. Warnings before it go to the group alone.
+ * - A registered pid has it alone: it stops its children in its own order. Whoever it leaves behind when it ends gets the
+ *   SIGTERM then, and whoever it still has when its time is nearly over shortly before the SIGKILL (payloads/last-call.ts).
+ */
+export function defaultReceiver({ target }: PayloadSpec, signal: string, anchor: boolean): StepReceiver {
+  if (target.kind !== 'process' || signal === 'SIGKILL') return 'all';
+  if (!target.group) return 'leader';
+  return anchor ? 'all' : 'group';
+}
 
 /** S3.5: SIGKILL at max(configured, SIGTERM + 0.8 W); without a window 30 s after the SIGTERM. */
 function killAfter(termMs: number, configuredMs: number, deadlineMs: number): number {

@@ -260,7 +260,13 @@ export type Input =
       /** What `[stop]` says counts again. */
       readonly takenBack?: readonly ('graceMs' | 'steps')[];
     }
-  | { readonly type: 'payload_gone'; readonly id: string; readonly why: 'exited' | 'deregistered' | 'unconfigured' }
+  /** `lived`: of a reservation, by its owner's word, whose process ended before the row named it (S5.2). */
+  | {
+      readonly type: 'payload_gone';
+      readonly id: string;
+      readonly why: 'exited' | 'deregistered' | 'unconfigured';
+      readonly lived?: true;
+    }
   /** What is going to be stopped with a slice, to be started again on cancel; told before anything is stopped. */
   | { readonly type: 'units_stopping'; readonly id: string; readonly units: readonly string[] }
   /** A unit that the agent had stopped runs again, by whoever's hand: another life, with no step taken in it. */
@@ -268,10 +274,11 @@ export type Input =
   /** systemd has taken the jobs that start a cancelled payload's units again, or that failed for good (logged). */
   | { readonly type: 'units_started'; readonly id: string }
   /**
-   * The programs of a machine's event have ended, or could not be run; the run is over either way. Never for a hook step:
-   * its end is nobody's business but the log's, and `steps_done` says that it was begun.
+   * The programs of a machine's event have ended, or could not be run; or its web hooks are through with it. The run is over
+   * with both; without `part` it is over. Never for a hook step: its end is nobody's business but the log's, and
+   * `steps_done` says that it was begun.
    */
-  | { readonly type: 'hook_ended'; readonly run: string }
+  | { readonly type: 'hook_ended'; readonly run: string; readonly part?: HookPart }
   /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
   | { readonly type: 'deliverer_gone'; readonly id: string }
   /**
@@ -299,6 +306,8 @@ export interface StepResultReport {
   readonly outcome: StepOutcome;
   /** When the signal went out. */
   readonly at: Instant;
+  /** The step was taken before; now those have got it as well whom its receiver was to stop (payloads/last-call.ts). */
+  readonly rest?: true;
 }
 export type StepOutcome = 'delivered' | 'no_process' | 'refused' | 'uncertain';
 
@@ -347,7 +356,11 @@ export interface HookRun {
   readonly byMs: number | null;
   /** Begun before a crash of the agent, and not known whether it ended. */
   readonly repeated: boolean;
+  /** Who is still to be told after a crash. Absent: all. */
+  readonly parts?: readonly HookPart[];
 }
+/** Who hears of a machine's event: the operator's programs and the web hooks. Each part ends for itself. */
+export type HookPart = 'programs' | 'posts';
 
 export type Phase = 'running' | 'draining' | 'stopping' | 'stopped';
 export type SourceState = 'ok' | 'stale' | 'failed' | 'absent';
@@ -402,6 +415,8 @@ export interface SnapshotPayload {
     readonly at: EscalationStep['at'];
     readonly dueMs: number;
     readonly state: 'planned' | 'done' | 'refused' | 'skipped' | 'pending';
+    /** StepResultReport.rest. */
+    readonly rest?: true;
   }[];
 }
 

@@ -52,6 +52,16 @@ export function isOrdinaryPid(pid: number, selfPid: number): boolean {
   return Number.isSafeInteger(pid) && pid > 1 && pid !== selfPid;
 }
 
+/**
+ * Signals that mean "end". Where they find nobody alive by their receiver, they go to all that is left of the payload: it would
+ * else hear nothing before its SIGKILL (S3.4). A warning is for those alone whom the operator named: others may not know it.
+ */
+const STOP_SIGNALS: ReadonlySet<string> = new Set(['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGKILL']);
+
+/** Whether a signal that found nobody is to be aimed anew, to all. */
+export const goesToTheRest = ({ target }: PayloadSpec, to: StepReceiver, signal: string): boolean =>
+  target.kind === 'process' && to !== 'all' && STOP_SIGNALS.has(signal);
+
 /** Never throws. A payload of which nothing is left has an aim that finds nobody. */
 export function aimAt(spec: PayloadSpec, to: StepReceiver, context: AimContext): Aim | Refusal {
   if (isProcessSpec(spec)) return aimAtProcess(spec, to, context);

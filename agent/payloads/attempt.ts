@@ -22,6 +22,12 @@ export function started(effect: SignalEffect, aim: Aim): Attempt {
   return { effect, aim, seen: new Map(), delivered: 0, refused: 0, refusal: null, firstAt: null };
 }
 
+/** Of one that had the signal already: it counts as looked at. */
+export function spare({ effect, seen }: Attempt): void {
+  const { target } = effect.payload;
+  if (target.kind === 'process') seen.set(target.leader.pid, target.leader.startTicks);
+}
+
 export function refuse(attempt: Attempt, why: string): void {
   attempt.refused += 1;
   attempt.refusal = why;

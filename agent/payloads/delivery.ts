@@ -10,7 +10,7 @@
 import type { Logger } from 'pino';
 import type { Journal } from '../journal.ts';
 import type { Instant, StepResultReport } from '../lifetime/types.ts';
-import { type Aim, aimAt, isOrdinaryPid, NOBODY } from './aim.ts';
+import { type Aim, aimAt, goesToTheRest, isOrdinaryPid, NOBODY } from './aim.ts';
 import {
   type Attempt,
   logLeftOut,
@@ -19,6 +19,7 @@ import {
   refusalOf,
   refuse,
   type SignalEffect,
+  spare,
   started,
 } from './attempt.ts';
 import { createGroupDoor, type GroupDoor } from './cgroup-target.ts';
@@ -51,6 +52,8 @@ export interface DeliverOptions {
   readonly kin?: Kin;
   readonly scanner?: Scanner;
   readonly door?: GroupDoor;
+  /** These are for the others: the leaders have had the signal. */
+  readonly rest?: true;
 }
 
 /**
@@ -103,6 +106,13 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
   }
 
   function begin(effect: SignalEffect): Attempt {
+    const attempt = attack(effect);
+    const { payload, to, step } = effect;
+    if (outcomeOf(attempt) !== 'no_process' || !goesToTheRest(payload, to, step.signal)) return attempt;
+    return attack({ ...effect, to: 'all' });
+  }
+
+  function attack(effect: SignalEffect): Attempt {
     const aim = aimAt(effect.payload, effect.to, context);
     if ('refusal' in aim) return { ...started(effect, NOBODY), refusal: aim.refusal };
     if (effect.step.signal === 'SIGKILL') {
@@ -112,6 +122,7 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
       if (release !== null) held.push(release);
     }
     const attempt = started(effect, aim);
+    if (options.rest) spare(attempt);
     if (aim.first !== null) strike(attempt, aim.first.pid, aim.first.startTicks);
     strikeMembers(attempt);
     if (aim.last !== null && !attempt.seen.has(aim.last.pid)) strike(attempt, aim.last.pid, aim.last.startTicks);
@@ -200,16 +211,17 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
 
   function reportOf(attempt: Attempt): StepResultReport {
     const { payload, step } = attempt.effect;
-    return { id: payload.id, step, outcome: outcomeOf(attempt), at: attempt.firstAt ?? options.now() };
+    const outcome = outcomeOf(attempt);
+    return { id: payload.id, step, outcome, at: attempt.firstAt ?? options.now(), ...(options.rest && { rest: true }) };
   }
 }
 
-/** Only for whom a step to all is under way: reading every environment is the dearest of all searches. */
+/** Only for whom a step to all is, or may come, under way: reading every environment is the dearest of all searches. */
 function markersOf(signals: readonly SignalEffect[]): ReadonlySet<string> {
   const markers = new Set<string>();
-  for (const { payload, to } of signals) {
-    if (to === 'all' && payload.target.kind === 'process' && payload.target.marker !== undefined)
-      markers.add(payload.target.marker);
+  for (const { payload, to, step } of signals) {
+    const marker = payload.target.kind === 'process' ? payload.target.marker : undefined;
+    if (marker !== undefined && (to === 'all' || goesToTheRest(payload, to, step.signal))) markers.add(marker);
   }
   return markers;
 }

@@ -15,6 +15,8 @@ export interface Shown {
 
 export interface HookLog {
   started(shown: Shown, program: HookProgram): void;
+  /** It was started although a crash left open whether it had run (MJF_REPEATED=1). `event`: as below. */
+  uncertain(event: string, shown: Shown): void;
   line(shown: Shown, stream: string, line: string): void;
   /** `event`: as in HookRun, the metric's label. */
   ended(event: string, shown: Shown, outcome: HookOutcome): void;
@@ -32,6 +34,13 @@ export function openHookLog(
   return {
     started(shown, { pid }) {
       log.info({ event: 'hook_started', ...shown, pid }, `hook ${shown.hook} started`);
+    },
+    uncertain(on, shown) {
+      count('mjf_hooks_uncertain_total', {});
+      log.warn(
+        { event: 'hook_uncertain', on, ...shown },
+        `hook ${shown.hook} is run with MJF_REPEATED=1: it is not known whether it ran before the crash`,
+      );
     },
     line(shown, stream, line) {
       log.info({ event: 'hook_output', ...shown, stream, line }, `hook ${shown.hook} says`);

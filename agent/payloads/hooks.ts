@@ -27,7 +27,10 @@ export interface HooksOptions {
   readonly config: HooksConfig;
   readonly hand: Pick<Hand, 'hook'>;
   readonly log: Logger;
-  /** `mjf_hooks_total{event,outcome}`; outcome: ok, failed, timeout, not_run, skipped, unknown. */
+  /**
+   * `mjf_hooks_total{event,outcome}`; outcome: ok, failed, timeout, not_run, skipped, unknown. And `mjf_hooks_uncertain_total`
+   * for each program of an event that is started although it may have run before a crash.
+   */
   count(metric: string, labels: Readonly<Record<string, string>>): void;
   now(): Instant;
   readonly runtimeDir: string;
@@ -50,8 +53,8 @@ export interface Hooks {
   /** Returns at once. Ends with `hook_ended` for an event; a step with `steps_done` as soon as its program was started. */
   run(run: HookRun, news: HookNews): void;
   /**
-   * The heart has been told that this event is over, by its programs and by whoever else hears of it (web hooks). Until then it
-   * is known here how far the programs came: a heart that asks again after a restart must not have them run twice.
+   * The heart knows that this event's programs have ended, or will not ask for them again. Until then it is known here how far they came: a heart that
+   * asks again after a restart must not have them run twice.
    */
   settled(run: string): void;
   reconfigure(config: HooksConfig): void;
@@ -138,6 +141,8 @@ export function openHooks(options: HooksOptions): Hooks {
       onStarted(program) {
         records.put({ ...record, program });
         told.started(shown, program);
+        // A step's is told by the heart, as that of a signal.
+        if (run.repeated && run.event !== 'step') told.uncertain(run.event, shown);
         reportStep(job, 'delivered');
       },
       onLine: (stream, line) => told.line(shown, stream, line),
@@ -151,11 +156,11 @@ export function openHooks(options: HooksOptions): Hooks {
   function end(job: Job, stepOutcome: StepOutcome): void {
     const { run } = job;
     reportStep(job, stepOutcome);
-    if (run.event === 'step') settled(run.id);
+    if (run.event === 'step') forget(run.id);
     else if (!stopped) options.submit({ type: 'hook_ended', run: run.id });
   }
 
-  function settled(run: string): void {
+  function forget(run: string): void {
     setTimeout(() => records.remove(run), options.keptMs ?? DEFAULT_KEPT_MS).unref();
   }
 
@@ -200,7 +205,10 @@ export function openHooks(options: HooksOptions): Hooks {
       skip(run, [run.file ?? '*']);
       end(job, 'refused');
     },
-    settled,
+    settled(run) {
+      // Of one that this agent was not asked to run: a program of it may still be followed.
+      void (leftovers.claim(run)?.ended ?? Promise.resolve()).then(() => forget(run));
+    },
     reconfigure(next) {
       config = next;
       survey();

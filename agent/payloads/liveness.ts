@@ -102,7 +102,8 @@ function markersOf(specs: readonly PayloadSpec[]): ReadonlySet<string> {
   return new Set(specs.flatMap(({ target }) => (target.kind === 'process' ? (target.marker ?? []) : [])));
 }
 
-function processLives(ref: ProcessRef, procRoot: string): boolean {
+/** A zombie does not; what cannot be read does. */
+export function processLives(ref: ProcessRef, procRoot: string): boolean {
   try {
     const stat = readProcessStat(ref.pid, procRoot);
     return stat !== null && stat.startTicks === ref.startTicks && !isZombie(stat);

@@ -1,12 +1,13 @@
 /** The payloads of a daemon: signals, who is left, and what holds them together, over one memory and one scan of /proc. */
 import type { Logger } from 'pino';
 import type { Journal } from '../journal.ts';
-import type { Instant, PayloadSpec, PayloadState, StepResultReport } from '../lifetime/types.ts';
+import type { Instant, PayloadSpec, PayloadState, SnapshotPayload, StepResultReport } from '../lifetime/types.ts';
 import type { Containment } from '../ports.ts';
 import { createGroupDoor } from './cgroup-target.ts';
 import { deliver, type SignalEffect } from './delivery.ts';
 import { createKin } from './kin.ts';
-import { findGone, type Gone } from './liveness.ts';
+import { lastCalls } from './last-call.ts';
+import { findGone, type Gone, processLives } from './liveness.ts';
 import { carries } from './marker.ts';
 import { createScanner, isProcessSpec, type ProcessSpec, type ProcessTable, readLeader } from './members.ts';
 
@@ -24,6 +25,8 @@ export interface PayloadsOptions {
 export interface Payloads {
   /** Carries out the signals of one tick; never throws (delivery.ts). */
   deliver(signals: readonly SignalEffect[]): readonly StepResultReport[];
+  /** SIGTERM for whom a leader was to stop and has not (last-call.ts). To be called each second, with every row. Never throws. */
+  callTheRest(rows: readonly SnapshotPayload[]): readonly StepResultReport[];
   /** Who is gone (liveness.ts). To be called each second with every payload: what it sees is what `to all` will remember. */
   look(specs: readonly PayloadSpec[], states?: ReadonlyMap<string, PayloadState>): Gone;
   /** By what the processes of this payload are found, the surest that holds now. */
@@ -43,6 +46,12 @@ export function openPayloads(options: PayloadsOptions): Payloads {
 
   return {
     deliver: (signals) => deliver(signals, { ...options, procRoot, kin, scanner, door }),
+    callTheRest(rows) {
+      const leaderLives = (spec: PayloadSpec): boolean =>
+        isProcessSpec(spec) && processLives(spec.target.leader, procRoot);
+      const signals = lastCalls(rows, options.now().wall, leaderLives);
+      return signals.length === 0 ? [] : deliver(signals, { ...options, procRoot, kin, scanner, door, rest: true });
+    },
     look(specs, states) {
       kin.keep(new Set(specs.map(({ id }) => id)));
       const processes = specs.filter(isProcessSpec);

@@ -64,7 +64,17 @@ const METRICS: Readonly<Record<string, MetricDefinition>> = {
   mjf_steps_uncertain_total: {
     type: 'counter',
     labels: [],
-    help: 'Steps, hooks and unit starts done once more after a crash that left open whether they had been done.',
+    help: 'Steps of stopping taken once more after a crash that left open whether they had been taken.',
+  },
+  mjf_hooks_uncertain_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Programs of hooks started with MJF_REPEATED=1 after a crash that left open whether they had run.',
+  },
+  mjf_unit_starts_uncertain_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Units started again once more after a crash that left open whether they had been started.',
   },
   mjf_webhooks_total: {
     type: 'counter',

@@ -23,6 +23,19 @@ test('a row is a plan; programs among its steps are not exec’s', () => {
   });
 });
 
+test('a deadline that is nothing but the wall limit, which exec counts itself, is none; any other stands', () => {
+  const registered = 1_766_436_400.25;
+  const row = (deadline: number, secs = '1800') =>
+    planOfRow(json({ state: 'running', deadline, registered, limits: { wall_limit_secs: secs }, steps: [] }), 1800)
+      ?.deadlineMs;
+  assert.equal(row(registered + 1800), null);
+  assert.equal(row(registered + 1799), 1_766_438_199_250, 'the machine’s is earlier');
+  assert.equal(row(registered + 900, '900'), 1_766_437_300_250, 'a shorter one that it was given since');
+  const other = json({ state: 'running', deadline: registered + 1800, registered, limits: {}, steps: [] });
+  assert.equal(planOfRow(other, 1800)?.deadlineMs, 1_766_438_200_250);
+  assert.equal(planOfRow(other)?.deadlineMs, 1_766_438_200_250);
+});
+
 test('only programs: its own steps stand', () => {
   const steps = [{ index: 0, at: '60s', signal: null, hook: 'save', to: null }];
   assert.equal(planOfRow(json({ state: 'running', deadline: null, steps }))?.steps, null);

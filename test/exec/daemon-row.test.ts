@@ -35,7 +35,7 @@ interface FakeDaemon {
 }
 
 /** Answers one request after the other as told; whatever comes then is 500. */
-async function daemon(t: TestContext, sayings: readonly Saying[]): Promise<FakeDaemon> {
+async function daemon(t: TestContext, sayings: readonly Saying[], beganMs?: () => number): Promise<FakeDaemon> {
   const runtimeDir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-row-'));
   const left = [...sayings];
   const asked: Asked[] = [];
@@ -63,7 +63,8 @@ async function daemon(t: TestContext, sayings: readonly Saying[]): Promise<FakeD
   });
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line)) });
   const registration = { name: 'job', limits: { allocated_cpu: 2 } };
-  return { row: openDaemonRow({ runtimeDir, registration, marker: MARKER, view: VIEW, log }), asked, logs };
+  const began = beganMs === undefined ? {} : { beganMs };
+  return { row: openDaemonRow({ runtimeDir, registration, marker: MARKER, view: VIEW, log, ...began }), asked, logs };
 }
 
 const created: Said = { status: 201, body: { id: 'p-1' } };
@@ -76,7 +77,7 @@ test('reserved under exec’s own pid, then the process is named in it; goodbye 
   assert.equal(await row.settle(TARGET, never), true);
   // Once is enough.
   assert.equal(await row.settle(TARGET, never), true);
-  await row.remove();
+  await row.remove(true);
   const reservation = {
     name: 'job',
     limits: { allocated_cpu: 2 },
@@ -87,7 +88,7 @@ test('reserved under exec’s own pid, then the process is named in it; goodbye 
   assert.deepEqual(asked, [
     { what: 'POST /v1/payloads', body: reservation },
     { what: 'PATCH /v1/payloads/p-1', body: { target: NAMED } },
-    { what: 'DELETE /v1/payloads/p-1', body: {} },
+    { what: 'DELETE /v1/payloads/p-1?started=true', body: {} },
   ]);
 });
 
@@ -149,6 +150,51 @@ test('a daemon without memory gets it again under the same view', async (t) => {
       ['POST /v1/payloads', VIEW, NAMED],
     ],
   );
+});
+
+test('a daemon that comes later, or again, hears since when the payload has run; a reservation begins now', async (t) => {
+  let beganMs = 0;
+  const { row, asked } = await daemon(
+    t,
+    [created, ok, { status: 201, body: { id: 'p-2' } }, { status: 204 }],
+    () => beganMs,
+  );
+  await row.reserve();
+  await row.settle(TARGET, never);
+  row.forgotten();
+  beganMs = 1_766_440_061_234.567;
+  await row.settle(TARGET, never);
+  assert.deepEqual(
+    asked.map(({ what, body }) => [what, body['running_since']]),
+    [
+      ['POST /v1/payloads', undefined],
+      ['PATCH /v1/payloads/p-1', undefined],
+      ['POST /v1/payloads', 1_766_440_061.235],
+    ],
+  );
+  await row.remove(false);
+  assert.equal(asked.at(-1)?.what, 'DELETE /v1/payloads/p-2');
+});
+
+test('a payload without the marker in its own environment is registered without', async (t) => {
+  const unmarked: Said = { status: 422, body: { code: 'bad_marker' } };
+  const reserved = await daemon(t, [created, unmarked, ok]);
+  await reserved.row.reserve();
+  assert.equal(await reserved.row.settle(TARGET, never), false);
+  assert.equal(await reserved.row.settle(TARGET, never), true);
+  const late = await daemon(t, [unmarked, created]);
+  assert.equal(await late.row.settle(TARGET, never), false);
+  assert.equal(await late.row.settle(TARGET, never), true);
+  for (const { asked, logs } of [reserved, late]) {
+    assert.deepEqual(
+      asked.slice(-2).map(({ body }) => body['target']),
+      [NAMED, TARGET],
+    );
+    assert.deepEqual(
+      logs.filter(({ level }) => level === 40),
+      [],
+    );
+  }
 });
 
 test('S4.2 a reservation that is not entered yet is not forgotten: it is named as soon as it is there', async (t) => {

@@ -68,7 +68,8 @@ describe('S3.4 steps', () => {
     assert.equal(whole({ steps }), 'SIGINT@-120 SIGKILL@-24');
   });
   const RECEIVERS: readonly [string, Partial<PayloadSpec>, readonly string[]][] = [
-    ['a registered group', {}, ['SIGTERM group', 'SIGKILL all']],
+    ['a registered group', {}, ['SIGTERM all', 'SIGKILL all']],
+    ['a registered group with a warning', { steps: [WARN, TERM] }, ['SIGUSR1 group', 'SIGTERM all']],
     [
       'a registered pid',
       { target: { kind: 'process', leader: { pid: 5, startTicks: 5 }, group: false } },
@@ -493,7 +494,7 @@ describe('S3.8 exec delivers', () => {
     assert.deepEqual(plan, [
       {
         step: { episode: 1, index: 0, signal: 'SIGTERM' },
-        to: 'group',
+        to: 'all',
         at: 'grace',
         dueMs: DEADLINE - 120 * SECOND,
         state: 'planned',
@@ -624,6 +625,46 @@ describe('S3.8 exec delivers', () => {
     h.until(DEADLINE + HOUR);
     assert.equal(h.sentTo('p', DEADLINE + HOUR), 'SIGTERM@-120 SIGKILL@-5');
   });
+});
+
+describe('a re-read configuration that takes back what it said of a payload', () => {
+  for (const [what, more, takenBack, change, sent] of [
+    ['its lead', { graceMs: 15 * MINUTE }, ['graceMs'], {}, 'SIGTERM@-120 SIGKILL@-5'],
+    ['its steps', { steps: [WARN, TERM] }, ['steps'], {}, 'SIGTERM@-120 SIGKILL@-5'],
+    ['both', { graceMs: HOUR, steps: [WARN, TERM] }, ['graceMs', 'steps'], {}, 'SIGTERM@-120 SIGKILL@-5'],
+    ['nothing', { graceMs: 4 * MINUTE }, [], {}, 'SIGTERM@-240 SIGKILL@-5'],
+    ['its steps for a lead', { steps: [WARN] }, ['steps'], { graceMs: MINUTE }, 'SIGTERM@-60 SIGKILL@-5'],
+  ] as const)
+    test(`S3.3 ${what}: what [stop] says counts again, and nothing else of it changes`, () => {
+      const h = running(more);
+      const { graceMs: _, steps: __, ...before } = h.row('p').spec;
+      h.send({ type: 'payload_updated', id: 'p', change, takenBack });
+      const { graceMs: ___, steps: ____, ...after } = h.row('p').spec;
+      assert.deepEqual(after, before);
+      h.until(DEADLINE);
+      assert.equal(h.sentTo('p', DEADLINE), sent);
+    });
+  test('S3.6 in the middle of stopping: what has been done is not done again', () => {
+    const h = running({ graceMs: 15 * MINUTE });
+    h.until(DEADLINE - MINUTE);
+    h.send({ type: 'payload_updated', id: 'p', change: {}, takenBack: ['graceMs'] });
+    h.until(DEADLINE);
+    assert.equal(h.sentTo('p', DEADLINE), 'SIGTERM@-900 SIGKILL@-5');
+  });
+});
+
+test('S1.4 ids that change with each poll do not fill the memory: one episode, each step once', () => {
+  const h = history();
+  h.register(payload('p'));
+  for (let poll = 0; poll < 90; poll += 1) {
+    h.says('ec2', { notices: { [`e${poll}`]: present('terminate', START + 100 * SECOND - poll) } });
+    h.pass(SECOND);
+  }
+  const { episode } = h.state().payloads['p'] ?? assert.fail();
+  assert.equal(episode?.noticeIds.length, 16);
+  assert.equal(episode.noticeIds.at(-1), 'ec2/e89');
+  h.pass(MINUTE);
+  assert.match(h.sentTo('p'), /^SIGTERM@0 SIGKILL@9[0-9.]+$/);
 });
 
 test('promise 3: an intent is in the journal before its signal goes out, for every single one', () => {

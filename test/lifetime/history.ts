@@ -349,7 +349,8 @@ export function history(options: HistoryOptions = {}) {
     holdStarts(): void {
       startsEnd = false;
     },
-    gone: (id: string, why: 'exited' | 'deregistered' = 'exited') => send({ type: 'payload_gone', id, why }),
+    gone: (id: string, why: Extract<Input, { readonly type: 'payload_gone' }>['why'] = 'exited') =>
+      send({ type: 'payload_gone', id, why }),
     ran,
     started,
     /** `notice draining stopping`: what the operator's programs were told, in order. */

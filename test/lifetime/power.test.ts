@@ -49,6 +49,74 @@ describe('S3.7 at the deadline', () => {
     h.pass(1);
     assert.deepEqual([h.powerOff(), h.sentTo('p', DEADLINE)], ['deadline', 'SIGTERM@0 SIGKILL@30']);
   });
+  test('S3.7 but no row of newcomers holds it up for longer than a minute', () => {
+    const h = over();
+    const newcomer = (id: string) => payload(id, { registeredMs: h.now().wall });
+    h.pass(1);
+    h.register(newcomer('z0'));
+    for (const count of [1, 2]) {
+      h.pass(25 * SECOND);
+      h.register(newcomer(`z${count}`));
+      h.gone(`z${count - 1}`);
+      assert.equal(h.powerOff(), null, `z${count} has his 30 s`);
+    }
+    h.until(DEADLINE + MINUTE - 1);
+    assert.equal(h.powerOff(), null);
+    h.pass(1);
+    assert.equal(h.powerOff(), 'deadline', 'by waking up itself');
+    h.register(newcomer('late'));
+    assert.equal(h.powerOff(), 'deadline');
+    assert.equal(h.sentTo('late', DEADLINE), 'SIGTERM@60');
+  });
+  for (const [what, change] of [
+    ['announced when it is over', (h: History) => shutdown(h, START - HOUR)],
+    [
+      'in the past since the clock was set',
+      (h: History) => {
+        shutdown(h, START + HOUR);
+        h.stepClock(2 * HOUR);
+      },
+    ],
+  ] as const)
+    test(`S3.5 a deadline ${what}: who is there is no newcomer, and has his 30 s`, () => {
+      const h = history({ policy: { atDeadline: 'poweroff' } });
+      h.pass(10 * MINUTE);
+      h.register(payload('p', { registeredMs: h.now().wall }));
+      h.pass(MINUTE);
+      change(h);
+      h.pass(30 * SECOND - 1);
+      assert.deepEqual([h.sent.map(({ signal }) => signal), h.powerOff()], [['SIGTERM'], null]);
+      h.pass(1);
+      assert.deepEqual([h.sent.map(({ signal }) => signal), h.powerOff()], [['SIGTERM', 'SIGKILL'], 'deadline']);
+    });
+  test('S3.7 nor is one who registers again, and a later deadline knows no newcomers of the one before', () => {
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    shutdown(h, START + MINUTE);
+    h.pass(MINUTE + SECOND);
+    const spec = payload('p', { deliverer: { pid: 77, startTicks: 7 } });
+    h.register(spec);
+    shutdown(h, DEADLINE);
+    h.until(DEADLINE + 45 * SECOND);
+    h.register({ ...spec, registeredMs: h.now().wall });
+    const taken = { step: { episode: 2, index: 0, signal: 'SIGTERM' }, outcome: 'delivered', at: h.now() } as const;
+    h.send({ type: 'steps_done', results: [{ id: 'p', ...taken }] });
+    h.until(DEADLINE + MINUTE);
+    assert.equal(h.powerOff(), null);
+  });
+  test('S3.7 who was there before the deadline is waited for to his last step, newcomers or not', () => {
+    const h = history({ policy: { atDeadline: 'poweroff' } });
+    h.register(payload('p', { deliverer: { pid: 77, startTicks: 7 } }));
+    shutdown(h, DEADLINE);
+    h.until(DEADLINE + 50 * SECOND);
+    const acknowledged = {
+      step: { episode: 1, index: 0, signal: 'SIGTERM' },
+      outcome: 'delivered',
+      at: h.now(),
+    } as const;
+    h.send({ type: 'steps_done', results: [{ id: 'p', ...acknowledged }] });
+    h.until(DEADLINE + MINUTE);
+    assert.equal(h.powerOff(), null);
+  });
   test('S3.5 or until he is gone', () => {
     const h = over();
     h.register(payload('p'));
@@ -190,12 +258,58 @@ describe('S5.2 when all is done', () => {
     h.pass(24 * HOUR);
     assert.equal(h.powerOff(), null);
   });
-  test('S5.2 never without being asked to, and at once when that is configured later', () => {
-    const h = done({ whenDone: 'nothing' });
+  for (const [what, before] of [
+    ['never without being asked to', { whenDone: 'nothing' }],
+    ['not sooner than the idle time', { idleMs: 2 * HOUR }],
+  ] as const)
+    test(`S5.2 ${what}; configured later, when a [[payload]] that came with it would have been found`, () => {
+      const h = done(before);
+      h.pass(HOUR);
+      assert.equal(h.powerOff(), null);
+      h.configure({ policy: { whenDone: 'poweroff', idleMs: 5 * MINUTE } });
+      h.pass(30 * SECOND - 1);
+      assert.equal(h.powerOff(), null);
+      h.pass(1);
+      assert.equal(h.powerOff(), 'done');
+    });
+  test('S5.2 a configuration that changes nothing of it puts nothing off', () => {
+    const h = done();
+    h.pass(5 * MINUTE);
+    h.configure({ policy: { idleMs: 4 * MINUTE } });
+    assert.equal(h.powerOff(), null, 'for as long as it takes to look');
+    h.pass(30 * SECOND);
+    for (const policy of [{}, { idleMs: 5 * MINUTE }, { graceMs: MINUTE }]) {
+      h.configure({ policy });
+      assert.equal(h.powerOff(), 'done');
+    }
+  });
+  test('S5.2 not over who came while the agent was away, and could not be found yet', () => {
+    const h = done();
+    h.pass(MINUTE);
+    h.restart({ downMs: 6 * MINUTE });
+    h.pass(30 * SECOND - 1);
+    assert.equal(h.powerOff(), null);
+    h.register(payload('exec'));
     h.pass(HOUR);
     assert.equal(h.powerOff(), null);
-    h.configure({ policy: { whenDone: 'poweroff' } });
+    h.gone('exec');
+    h.pass(5 * MINUTE);
     assert.equal(h.powerOff(), 'done');
+  });
+  test('S5.2 but where nobody came, half a minute after it is back', () => {
+    const h = done();
+    h.pass(MINUTE);
+    h.restart({ downMs: 6 * MINUTE });
+    h.pass(30 * SECOND);
+    assert.equal(h.powerOff(), 'done');
+  });
+  test('S5.2 what the configuration does not name any more has not ended: it is only none of ours', () => {
+    const h = machine();
+    h.register(unit('condor', { origin: 'condor' }));
+    h.gone('condor', 'unconfigured');
+    assert.deepEqual(h.result().payloads, []);
+    h.pass(24 * HOUR);
+    assert.equal(h.powerOff(), null);
   });
   test('S5.2 not while one lives; counted from the last that ended', () => {
     const h = done();

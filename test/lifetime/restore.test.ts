@@ -168,6 +168,22 @@ describe('another boot', () => {
       assert.deepEqual([h.sent.length, h.phase(), h.snapshot().deadlineMs], [0, 'draining', DEADLINE]);
     });
   }
+  for (const [what, answer] of [
+    ['an answer that does not have it any more', { notices: {} }],
+    ['one about something else', { machine: { keys: { total_cpu: '8' }, complete: false } }],
+  ] as const)
+    test(`S4.1 ${what} is no reason to signal anybody, also where the source then falls silent`, () => {
+      const h = history();
+      h.says('ec2', { notices: { spot: present('terminate', START + 10 * MINUTE) } });
+      h.restart({ reboot: true, downMs: 8 * MINUTE + 30 * SECOND });
+      h.register(payload('q'));
+      h.says('ec2', answer);
+      h.fails('ec2');
+      h.pass(MINUTE);
+      assert.deepEqual([h.sentTo('q'), h.notice('ec2/spot').expired], ['', false]);
+      h.says('ec2', { notices: { spot: present('terminate', START + 10 * MINUTE) } });
+      assert.equal(h.sentTo('q'), 'SIGTERM@570', 'said again it is');
+    });
   test('S4.1 cleared by its source as any other', () => {
     const h = rebooted();
     h.until(DEADLINE - MINUTE);
@@ -283,6 +299,39 @@ describe('S1.8 a reboot that has happened', () => {
     h.restart({ reboot: true, downMs: 5 * MINUTE });
     h.says('ec2', event('terminate', START + HOUR));
     assert.equal(h.snapshot().deadlineMs, START + HOUR);
+  });
+  describe('S1.8 the operator’s shutdowns of other boots', () => {
+    const shutdowns = (h: History) => Object.keys(h.state().operator.notices);
+    test('are forgotten a day after they expired, and those of this boot are not', () => {
+      const h = history();
+      for (let count = 0; count < 5; count += 1) {
+        h.operator(String(count), { kind: 'shutdown', deadlineMs: h.now().wall + MINUTE, reason: 'x' });
+        h.pass(2 * MINUTE);
+        h.restart({ reboot: true, downMs: 11 * HOUR });
+      }
+      assert.deepEqual(shutdowns(h), ['3', '4']);
+      h.operator('now', { kind: 'shutdown', deadlineMs: h.now().wall + MINUTE, reason: 'x' });
+      h.pass(3 * 24 * HOUR);
+      h.restart({ downMs: MINUTE });
+      assert.deepEqual([shutdowns(h), h.phase()], [['3', '4', 'now'], 'stopped'], 'a restart cancels nothing (S3.7)');
+    });
+    test('not by a clock that is wrong by its time zone', () => {
+      const h = history();
+      const deadlineMs = START + 2 * HOUR;
+      h.operator('1', { kind: 'shutdown', deadlineMs, reason: 'x' });
+      h.restart({ reboot: true, clockErrorMs: 13 * HOUR });
+      assert.equal(h.notice('operator/1').expired, true);
+      h.restart({ downMs: SECOND });
+      h.stepClock(-13 * HOUR);
+      assert.equal(h.snapshot().deadlineMs, deadlineMs);
+    });
+    test('and a drain stays: its time is when it begins', () => {
+      const h = history();
+      h.operator('1', { kind: 'drain', deadlineMs: null, reason: 'x' });
+      h.operator('2', { kind: 'drain', deadlineMs: START + MINUTE, reason: 'x' });
+      h.restart({ reboot: true, downMs: 7 * 24 * HOUR });
+      assert.deepEqual([shutdowns(h), h.phase()], [['1', '2'], 'draining']);
+    });
   });
   test('S1.8 judged by a clock that was wrong at boot, it is judged again when the clock is set', () => {
     const h = history();

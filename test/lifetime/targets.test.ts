@@ -201,6 +201,13 @@ describe('S3.8 a reservation: exec has a row, but no child yet', () => {
     h.gone('p');
     assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
   });
+  test('S5.2 its owner’s word that a process has run, which nobody could name in time, counts', () => {
+    const h = history();
+    h.register(reserved());
+    h.send({ type: 'payload_gone', id: 'p', why: 'exited', lived: true });
+    assert.deepEqual(h.snapshot().payloads, { running: 0, stopping: 0, stopped: 1 });
+    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+  });
   test('S5.2 gone before that it has not lived', () => {
     for (const why of ['exited', 'deregistered'] as const) {
       const h = history();

@@ -91,6 +91,21 @@ describe('S3.6 a unit that we stopped', () => {
     h.says('ec2', { notices: { spot: NEGATIVE } });
     assert.equal(h.started.length, 1);
   });
+  test('S3.6 not named by a re-read configuration any more, it is started again all the same', () => {
+    const h = stopped({ origin: 'u' });
+    h.gone('u', 'unconfigured');
+    clear(h);
+    assert.deepEqual(names(h), ['u: u.service']);
+  });
+  test('S3.6 nor is a stop that has begun left half done', () => {
+    const h = stopping({ origin: 'u' });
+    h.gone('u', 'unconfigured');
+    h.until(DEADLINE);
+    assert.equal(h.sentTo('u', DEADLINE), 'SIGTERM@-120 SIGKILL@-5');
+    clear(h);
+    h.gone('u', 'unconfigured');
+    assert.deepEqual(h.result().payloads, []);
+  });
   test('S3.3 its own deadline moved later by its owner starts it again', () => {
     const h = history();
     h.register(unit('u', { deadlineMs: START + MINUTE }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { type Logger, pino } from 'pino';
 import type { PayloadSpec, StepReceiver, StepResultReport } from '../../agent/lifetime/types.ts';
 import { type DeliverOptions, deliver, type SignalEffect } from '../../agent/payloads/delivery.ts';
@@ -69,17 +69,50 @@ test('to the group: leader first, each member once, nobody else', async (t) => {
   assert.ok(isAlive(bystander.pid));
 });
 
-test('to the group whose leader is gone: the members left are found', async (t) => {
+/** Its leader has ended, a child in its group has not. */
+async function leaderless(t: TestContext) {
   const payload = await startPayload(t, SCRIPTS.leavesGroup);
   const child = Number((await payload.line(/^pid (\d+)$/))[1]);
   payload.child.stdin?.write('x');
   await payload.ended;
   assert.ok(isAlive(child));
-  assert.deepEqual(run([effect(specOf(payload), 'leader')]).outcomes, ['no_process']);
-  assert.ok(isAlive(child));
-  assert.deepEqual(run([effect(specOf(payload), 'group')]).outcomes, ['delivered']);
+  return { spec: specOf(payload), child };
+}
+
+test('to the group whose leader is gone: the members left are found', async (t) => {
+  const { spec, child } = await leaderless(t);
+  assert.deepEqual(run([effect(spec, 'group')]).outcomes, ['delivered']);
   await untilDead(child);
-  assert.deepEqual(run([effect(specOf(payload), 'group')]).outcomes, ['no_process']);
+  assert.deepEqual(run([effect(spec, 'group')]).outcomes, ['no_process']);
+});
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'])
+  test(`S3.4 ${signal} to a leader that is gone goes to whom it left behind, once`, async (t) => {
+    const { spec, child } = await leaderless(t);
+    const { killed, kill } = noting();
+    const { outcomes, done } = run([effect(spec, 'leader', signal)], { kill });
+    assert.deepEqual([outcomes, killed], [['delivered'], [`${signal} ${child}`]]);
+    assert.deepEqual(
+      done.map(({ outcome }) => outcome),
+      ['delivered'],
+    );
+  });
+
+test('S3.4 a warning does not: who is left may not know it', async (t) => {
+  const { spec, child } = await leaderless(t);
+  const { killed, kill } = noting();
+  assert.deepEqual(run([effect(spec, 'leader', 'SIGUSR1')], { kill }).outcomes, ['no_process']);
+  assert.deepEqual(killed, []);
+  assert.ok(isAlive(child));
+});
+
+test('to the rest: the leader has had it', async (t) => {
+  const payload = await startPayload(t, SCRIPTS.forks);
+  const { killed, kill } = noting();
+  const { reports } = run([effect(specOf(payload), 'all', 'SIGCONT')], { kill, rest: true });
+  assert.deepEqual([reports[0]?.outcome, reports[0]?.rest], ['delivered', true]);
+  assert.equal(killed.length, 3);
+  assert.ok(!killed.includes(`SIGCONT ${payload.pid}`));
 });
 
 test('S3.4 to all: a child in its own session is reached, which to the group it is not', async (t) => {

@@ -22,11 +22,24 @@ for (const [name, before, after, gone, change] of [
   ['another way', payload(), payload({ find: { by: 'unit', unit: 'a.service' } }), ['a'], undefined],
   ['the group', payload(), payload({ group: true }), ['a'], undefined],
   ['no restart', payload(), payload({ restartOnCancel: false }), ['a'], undefined],
-  ['a lead', payload(), payload({ graceMs: 5 }), [], { graceMs: 5 }],
-  ['another lead', payload({ graceMs: 4, steps }), payload({ graceMs: 5, steps: [...steps] }), [], { graceMs: 5 }],
-  ['steps', payload(), payload({ steps }), [], { steps }],
-  ['no lead any more', payload({ graceMs: 4 }), payload(), ['a'], undefined],
-  ['no steps any more', payload({ steps }), payload(), ['a'], undefined],
+  ['a lead', payload(), payload({ graceMs: 5 }), [], { change: { graceMs: 5 }, takenBack: [] }],
+  [
+    'another lead',
+    payload({ graceMs: 4, steps }),
+    payload({ graceMs: 5, steps: [...steps] }),
+    [],
+    { change: { graceMs: 5 }, takenBack: [] },
+  ],
+  ['steps', payload(), payload({ steps }), [], { change: { steps }, takenBack: [] }],
+  ['no lead any more', payload({ graceMs: 4 }), payload(), [], { change: {}, takenBack: ['graceMs'] }],
+  ['no steps any more', payload({ steps }), payload(), [], { change: {}, takenBack: ['steps'] }],
+  [
+    'a lead instead of steps',
+    payload({ steps }),
+    payload({ graceMs: 5 }),
+    [],
+    { change: { graceMs: 5 }, takenBack: ['steps'] },
+  ],
 ] as const) {
   test(`a re-read configuration with ${name}`, () => {
     const { removed: names, changed } = payloadChanges([before], [after]);

@@ -407,6 +407,40 @@ test('a step that was started before the crash is reported, and not started agai
   assert.equal(readText(`${dir}/out`), 'x\n');
 });
 
+test('a run that is not asked for again is forgotten once its program has ended', async (t) => {
+  const { dir, open, record } = stage(t);
+  script(`${dir}/hooks.d/stopping/10-a`, '');
+  const first = slowHand();
+  const before = open({ hand: first.hand });
+  before.run(event(), NEWS);
+  await until('begun', () => first.waiting.length === 1);
+  before.stop();
+  const next = slowHand();
+  const hooks = open({ hand: next.hand });
+  await until('followed', () => next.waiting.length === 1);
+  hooks.settled('1-stopping');
+  assert.ok(programOf(record('1-stopping')).pid > 0, 'still followed, by the next agent too');
+  next.waiting[0]?.end(next.well);
+  await until('no record', () => record('1-stopping') === undefined);
+});
+
+test('a program is uncertain only where it is started again: not one that ended, nor one that is followed', async (t) => {
+  const { dir, open, input, log, counted, inputs } = stage(t);
+  for (const name of ['10-a', '20-b']) script(`${dir}/hooks.d/stopping/${name}`, 'true');
+  const uncertain = () => log.lines.filter((line) => line['event'] === 'hook_uncertain').map((line) => line['hook']);
+  const before = open();
+  before.run(event(), NEWS);
+  await input('hook_ended');
+  before.stop();
+  open().run(event({ repeated: true }), NEWS);
+  await input('hook_ended', 2);
+  assert.deepEqual(uncertain(), []);
+  open().run(event({ id: '2-stopping', repeated: true }), NEWS);
+  await until('the other', () => inputs.some((each) => each.type === 'hook_ended' && each.run === '2-stopping'));
+  assert.deepEqual(uncertain(), ['stopping/10-a', 'stopping/20-b']);
+  assert.equal(counted.filter((line) => line.startsWith('mjf_hooks_uncertain_total')).length, 2);
+});
+
 test('records that are damaged, foreign or of another boot are forgotten', async (t) => {
   const { dir, open, input } = stage(t);
   script(`${dir}/hooks.d/stopping/10-a`, `echo a >> ${dir}/out`);

@@ -4,7 +4,13 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { type Logger, pino } from 'pino';
-import type { PayloadSpec, PayloadState, ProcessTarget, StepReceiver } from '../../agent/lifetime/types.ts';
+import type {
+  PayloadSpec,
+  PayloadState,
+  ProcessTarget,
+  SnapshotPayload,
+  StepReceiver,
+} from '../../agent/lifetime/types.ts';
 import { openPayloads } from '../../agent/payloads/payloads.ts';
 import { makeCgroup, noCgroups } from '../support/cgroups.ts';
 import { procTree } from '../support/proc-tree.ts';
@@ -97,6 +103,79 @@ test('a daemonised grandchild whose parent has ended is found again, if that was
   await untilDead(far);
 });
 
+test('S3.4 SIGTERM to a group of which only who left it is left reaches that one', async (t) => {
+  const { payload, daemonise, end } = await daemonIn(t);
+  const spec = specFor(payload, { group: true });
+  const { look, send, killed } = open(t);
+  look([spec]);
+  const far = await daemonise();
+  look([spec]);
+  await end();
+  assert.equal(send(spec, 'SIGTERM', 'group'), 'delivered');
+  assert.deepEqual(killed, [`SIGTERM ${far}`]);
+  await untilDead(far);
+});
+
+test('S3.4 so does one to a leader that has ended, by the marker of those that nobody has seen', async (t) => {
+  const marker = `MJF_MARK=${randomUUID()}`;
+  const { payload, daemonise, end } = await daemonIn(t, [marker]);
+  const far = await daemonise();
+  await end();
+  const { send, killed } = open(t);
+  assert.equal(send(specFor(payload, { marker }), 'SIGTERM', 'leader'), 'delivered');
+  assert.deepEqual(killed, [`SIGTERM ${far}`]);
+  await untilDead(far);
+});
+
+test('S3.4 whom a registered pid leaves behind when it is told to end is told at the next look', async (t) => {
+  const { payload, daemonise, end } = await daemonIn(t);
+  const { look, send, callTheRest, killed } = open(t);
+  const spec = specFor(payload);
+  look([spec]);
+  const far = await daemonise();
+  look([spec]);
+  send(spec, 'SIGCONT', 'leader');
+  assert.deepEqual(callTheRest([stoppingRow(spec, 60_000)]), [], 'the leader lives and has time');
+  await end();
+  killed.length = 0;
+  const [report] = callTheRest([stoppingRow(spec, 60_000)]);
+  assert.deepEqual([report?.outcome, report?.rest, report?.step.signal], ['delivered', true, 'SIGTERM']);
+  assert.deepEqual(killed, [`SIGTERM ${far}`]);
+  await untilDead(far);
+});
+
+test('S3.4 and whom it still has shortly before the SIGKILL, then; itself not again', async (t) => {
+  const payload = await startPayload(t, SCRIPTS.forks);
+  const { callTheRest, killed } = open(t);
+  const spec = specFor(payload);
+  assert.deepEqual(callTheRest([stoppingRow(spec, 6_000)]), []);
+  assert.equal(callTheRest([stoppingRow(spec, 4_000)])[0]?.outcome, 'delivered');
+  assert.equal(killed.length, 3);
+  assert.ok(!killed.includes(`SIGTERM ${payload.pid}`));
+  assert.ok(isAlive(payload.pid));
+});
+
+/** The row of one that was told to end a minute ago and has its SIGKILL before it. */
+function stoppingRow(spec: PayloadSpec, killInMs: number): SnapshotPayload {
+  const now = Date.now();
+  const of = (index: number, signal: string) => ({ step: { episode: 1, index, signal }, at: 'grace' as const });
+  return {
+    spec,
+    state: 'stopping',
+    deadlineMs: now + killInMs,
+    stopAtMs: now - 60_000,
+    episode: 1,
+    steps: [
+      { at: 'grace', signal: 'SIGTERM' },
+      { at: 0, signal: 'SIGKILL' },
+    ],
+    plan: [
+      { ...of(0, 'SIGTERM'), to: 'leader', dueMs: now - 60_000, state: 'done' },
+      { ...of(1, 'SIGKILL'), to: 'all', dueMs: now + killInMs, state: 'planned' },
+    ],
+  };
+}
+
 test('S3.8 what is left behind: a group lives on in it, a pid alone ends with its leader unless it is being stopped', async (t) => {
   const { payload, daemonise, end } = await daemonIn(t);
   const { look, send } = open(t);
@@ -131,7 +210,7 @@ test('the marker leads to whom nobody has seen; the entry whole, and of the owne
   const far = await daemonise();
   await end();
   assert.deepEqual(look([spec]).gone, [], 'a marker keeps it alive');
-  assert.equal(send(spec, 'SIGTERM', 'leader'), 'no_process');
+  assert.equal(send(spec, 'SIGUSR1', 'leader'), 'no_process');
   assert.equal(send(spec, 'SIGKILL'), 'delivered');
   assert.deepEqual(killed, [`SIGKILL ${far}`]);
   assert.deepEqual(

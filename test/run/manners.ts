@@ -90,6 +90,12 @@ export function population(users: readonly number[], copies: number): readonly S
 /** S3.4. A control group is signalled whole, and so is everything by its SIGKILL. */
 const DEFAULT_RECEIVER = { pid: 'leader', marker: 'leader', group: 'group', exec: 'group', cgroup: 'all' } as const;
 
+/** Of a group the SIGTERM goes to those too who left it. */
+function receiverOf(by: By, signal: string): Due['to'] {
+  const isGroup = by === 'group' || by === 'exec';
+  return signal === 'SIGKILL' || (signal === 'SIGTERM' && isGroup) ? 'all' : DEFAULT_RECEIVER[by];
+}
+
 /** A step as the plan is to have it. */
 export interface Due {
   readonly signal: string;
@@ -104,9 +110,14 @@ export function planOf({ by, policy }: Subject, deadlineMs: number): readonly Du
   const windowMs = (term?.secs ?? 0) * 1000;
   return steps.map(({ signal, secs, ...step }: Step) => ({
     signal,
-    to: step.to ?? DEFAULT_RECEIVER[signal === 'SIGKILL' ? 'cgroup' : by],
+    to: step.to ?? receiverOf(by, signal),
     dueMs: signal === 'SIGKILL' ? deadlineMs - Math.min(secs * 1000, windowMs * 0.2) : deadlineMs - secs * 1000,
   }));
+}
+
+interface Wave {
+  readonly signal: string;
+  readonly to: Due['to'] | 'rest';
 }
 
 /** What each member is to have in its record, the end included, in order. `exit:0?` may also have come to SIGKILL. */
@@ -116,9 +127,18 @@ export function expected(subject: Subject, deadlineMs: number): ReadonlyMap<stri
   const got = new Map<string, string[]>(members.map(([member]) => [member, []]));
   if (subject.early) return new Map([['leader', ['exit:0']]]);
   const alive = new Map(members);
-  for (const { signal, to } of planOf(subject, deadlineMs)) {
-    const receivers = [...alive].filter(
-      ([member]) => to === 'all' || member === 'leader' || (to === 'group' && inGroup(member)),
+  // S3.4: whom a leader does not stop itself has a SIGTERM too before the SIGKILL.
+  const waves = planOf(subject, deadlineMs).flatMap(({ signal, to }): readonly Wave[] =>
+    signal === 'SIGTERM' && to === 'leader'
+      ? [
+          { signal, to },
+          { signal, to: 'rest' },
+        ]
+      : [{ signal, to }],
+  );
+  for (const { signal, to } of waves) {
+    const receivers = [...alive].filter(([member]) =>
+      to === 'rest' ? member !== 'leader' : to === 'all' || member === 'leader' || (to === 'group' && inGroup(member)),
     );
     for (const [member, takes] of receivers) {
       const record = got.get(member);

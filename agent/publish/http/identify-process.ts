@@ -1,5 +1,6 @@
 /** From a pid that somebody names to a process that is certainly theirs (SYSTEMS.md, "Signals"; promise 7). */
 import type { ProcessRef, ProcessTarget } from '../../lifetime/types.ts';
+import { carries } from '../../payloads/marker.ts';
 import {
   isKernelThread,
   isZombie,
@@ -22,8 +23,15 @@ export interface NamedProcess {
 }
 
 export interface ProcessIdentifier {
-  /** Throws 422 for what cannot be a payload, 403 for what is not the caller's. */
-  target(caller: Caller, named: NamedProcess): Promise<{ readonly uid: number; readonly target: ProcessTarget }>;
+  /**
+   * Throws 422 for what cannot be a payload, 403 for what is not the caller's. `reserves`: it only keeps the place of a process
+   * that is not there yet, so that nobody can carry the marker.
+   */
+  target(
+    caller: Caller,
+    named: NamedProcess,
+    reserves?: boolean,
+  ): Promise<{ readonly uid: number; readonly target: ProcessTarget }>;
   /** The same for a process that only sends signals. */
   deliverer(caller: Caller, pid: number): ProcessRef;
 }
@@ -31,8 +39,9 @@ export interface ProcessIdentifier {
 export function createProcessIdentifier(procRoot: string): ProcessIdentifier {
   const scanGroup = createGroupScan(procRoot);
   return {
-    async target(caller, { pid, group = false, marker }) {
+    async target(caller, { pid, group = false, marker }, reserves = false) {
       const leader = lookUp(pid, caller);
+      if (marker !== undefined && !reserves) checkMarker(leader, marker);
       if (group) await checkGroup(leader, caller);
       const [uid] = leader.uids;
       return { uid, target: { kind: 'process', leader: ref(leader), group, ...(marker !== undefined && { marker }) } };
@@ -60,6 +69,15 @@ export function createProcessIdentifier(procRoot: string): ProcessIdentifier {
       throw refuse('mixed_uids', `Process ${pid} runs under more than one uid.`);
     if (!maySee(caller, first)) throw refuse('foreign_process', `Process ${pid} belongs to another user.`);
     return found;
+  }
+
+  /**
+   * Everybody who carries it is stopped as part of the payload. Where it cannot be read (another user's, while the daemon is
+   * not root) nobody would be found by it either.
+   */
+  function checkMarker({ pid }: ProcessInfo, marker: string): void {
+    if (carries(pid, marker, procRoot) !== false) return;
+    throw new ProblemError(422, 'bad_marker', `Process ${pid} itself does not have this marker in its environment.`);
   }
 
   async function checkGroup(leader: ProcessInfo, caller: Caller): Promise<void> {

@@ -46,7 +46,7 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
     const reserves = deliverer === pid;
     if (reserves && target.group === true)
       throw new ProblemError(422, 'bad_deliverer', 'A process cannot deliver the signals that stop its own group.');
-    const found = await processes.target(caller, { ...target, pid });
+    const found = await processes.target(caller, { ...target, pid }, reserves);
     if (deliverer === undefined) return found;
     return { ...found, deliverer: reserves ? found.target.leader : processes.deliverer(caller, deliverer) };
   }

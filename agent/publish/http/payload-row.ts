@@ -1,7 +1,7 @@
 /** A payload as its owner and the operator see it (S5.5), and the heart's words made from what they send. */
 import path from 'node:path';
 import { durationMs, durationText, isDuration } from '../../duration.ts';
-import { defaultReceiver } from '../../lifetime/steps.ts';
+import { anchorIndex, defaultReceiver } from '../../lifetime/steps.ts';
 import {
   type CanTerminate,
   type EscalationStep,
@@ -83,7 +83,7 @@ function stepRows({ spec, plan, steps }: SnapshotPayload) {
   return steps.map(({ at, signal, to }, index) => ({
     index,
     at: atText(at),
-    ...actionOf(signal, to ?? (signal === 'SIGKILL' ? 'all' : defaultReceiver(spec))),
+    ...actionOf(signal, to ?? defaultReceiver(spec, signal, index === anchorIndex(steps))),
     due: null,
     state: 'planned',
   }));

@@ -84,7 +84,7 @@ const marker = {
   maxLength: 256,
   pattern: '^[A-Za-z_][A-Za-z0-9_]*=[!-~]+$',
   description:
-    "NAME=VALUE in the environment of all its processes and of nobody else's, for those that leave the group",
+    "NAME=VALUE in the environment of all its processes, its leader's own first of all, and of nobody else's, for those that leave the group",
 } as const;
 
 export const createSchema = {
@@ -128,6 +128,11 @@ export const createSchema = {
     grace_secs: graceSecs,
     steps,
     deadline: { ...unixSecs, description: "The payload's own, UNIX seconds; never later than the machine's counts" },
+    running_since: {
+      ...unixSecs,
+      description:
+        'UNIX seconds: its wall limit counts from then on, and moves if the clock is set; absent or later = now',
+    },
     limits,
     can_terminate: canTerminate,
   },
@@ -181,5 +186,17 @@ export const stepsDoneSchema = {
   },
 } as const;
 export type StepsDoneBody = Static<typeof stepsDoneSchema>;
+
+export const goodbyeSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    started: {
+      type: 'string',
+      enum: ['true', 'false'],
+      description: 'Of a reservation: its process has run, though it was never named',
+    },
+  },
+} as const;
 
 export const idParams = { type: 'object', properties: { id: { type: 'string' } } } as const;

@@ -18,6 +18,7 @@ import {
   type CreateBody,
   changeSchema,
   createSchema,
+  goodbyeSchema,
   idParams,
   type StepsDoneBody,
   stepsDoneSchema,
@@ -57,7 +58,7 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       schema: { body: createSchema, response: { 201: rowSchema } },
     },
     async (request, reply) => {
-      const { view, ...body } = request.body;
+      const { view, running_since: since, ...body } = request.body;
       const caller = callers.of(request.raw);
       checkSteps(body);
       const found = await identify.payload(caller, body);
@@ -67,7 +68,13 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       refuseView(payloads, view, caller);
       refuseMany(payloads, found.uid, bounds);
       const { name = body.name, ...change } = changeOf(body);
-      const registration: Registration = { ...change, ...found, name, ...(view !== undefined && { token: view }) };
+      const registration: Registration = {
+        ...change,
+        ...found,
+        name,
+        ...(view !== undefined && { token: view }),
+        ...(since !== undefined && { registeredMs: Math.min(since * 1000, clock.now().wall) }),
+      };
       const payload = port.register(registration);
       const { row, etag } = payloadRow(payload, context);
       hub.poke();
@@ -145,20 +152,28 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     },
   );
 
-  app.delete<WithId>(
+  app.delete<WithId & { Querystring: { readonly started?: 'true' | 'false' } }>(
     '/v1/payloads/:id',
     {
       config: {
         access: 'write',
         doc: { summary: 'The payload has ended, or shall no longer be stopped', empty: true },
       },
-      schema: { params: idParams },
+      schema: { params: idParams, querystring: goodbyeSchema },
     },
     (request, reply) => {
-      const { id, target } = owned(request, request.params.id).spec;
+      const { spec } = owned(request, request.params.id);
+      const { id, target } = spec;
       // Of a unit or a control group somebody takes his word back; that they have ended is seen by the agent itself.
       const ended = target.kind === 'process' && hasEnded(target.leader);
-      port.submit({ type: 'payload_gone', id, why: ended ? 'exited' : 'deregistered' });
+      // It was over sooner than its row could name it: only who had reserved the row knows that it has lived.
+      const lived = request.query.started === 'true' && isReservation(spec);
+      port.submit({
+        type: 'payload_gone',
+        id,
+        why: ended || lived ? 'exited' : 'deregistered',
+        ...(lived && { lived }),
+      });
       hub.poke();
       return reply.code(204).send();
     },

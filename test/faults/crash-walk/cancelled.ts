@@ -166,7 +166,7 @@ export function judgeCancelled({ agents, orders, programs, heard }: PlayedCancel
     judge(
       `program ${event}`,
       times(programs, event),
-      counted('hook_uncertain', (line) => line['hook'] === event),
+      counted('hook_uncertain', (line) => line['on'] === event),
     );
   if (orders[0] !== 'stop' || orders.at(-1) !== 'start') faults.push(`systemd was told: ${orders.join()}`);
   if (heard.join() !== 'SIGTERM,exit:0')

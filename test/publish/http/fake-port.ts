@@ -117,7 +117,7 @@ export function fakePort(): FakePort {
         ...registration,
         id: `p${payloads.size + 1}`,
         token: registration.token ?? randomUUID(),
-        registeredMs: now,
+        registeredMs: registration.registeredMs ?? now,
       };
       const row: SnapshotPayload = {
         spec,

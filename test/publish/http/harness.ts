@@ -228,7 +228,10 @@ export function askAs(
 }
 
 /** A process that only waits, in a group of its own; ended with the test. */
-export function waitingProcess(t: TestContext, options: { uid?: number; detached?: boolean } = {}): number {
+export function waitingProcess(
+  t: TestContext,
+  options: { uid?: number; detached?: boolean; env?: Readonly<Record<string, string>> } = {},
+): number {
   const child = spawn('sleep', ['600'], { stdio: 'ignore', cwd: '/', ...options });
   t.after(() => child.kill('SIGKILL'));
   if (child.pid === undefined) throw new Error('sleep did not start');

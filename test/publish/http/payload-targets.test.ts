@@ -179,7 +179,8 @@ test('a view that the client proposes is its view; twice it is 409, and only its
 test('exec reserves its row under its own pid, and names the process once it runs', async (t) => {
   const { url, port } = await run(t);
   const exec = waitingProcess(t);
-  const child = waitingProcess(t, { detached: true });
+  const [name = '', value = ''] = MARKER.split('=');
+  const child = waitingProcess(t, { detached: true, env: { [name]: value } });
   const reserve = () => post(url, { target: { pid: exec, marker: MARKER }, deliverer_pid: exec, view: VIEW });
   const reserved = await reserve();
   assert.deepEqual([reserved.status, reserved.json()['pid']], [201, exec]);
@@ -205,6 +206,72 @@ test('exec reserves its row under its own pid, and names the process once it run
   // Once named it stays, as does every other registration.
   assert.deepEqual(told(await patch('p1', { target: { pid: exec } })), [409, 'not_a_reservation']);
   assert.deepEqual(told(await patch('p2', { target: { pid: child } })), [409, 'not_a_reservation']);
+});
+
+test('a marker that its leader does not carry itself is refused, as is what every process carries', async (t) => {
+  const { url, port } = await run(t);
+  const env = { JOB_MARKER_0123: 'abcdef', LANG: 'C' };
+  const pid = waitingProcess(t, { env });
+  for (const marker of [
+    'JOB_MARKER_0123=abcde',
+    'JOB_MARKER_0123=abcdefg',
+    'OB_MARKER_0123=abcdef',
+    'SOMEBODY_ELSES_JOB=1',
+  ])
+    assert.deepEqual(told(await post(url, { target: { pid, marker } })), [422, 'bad_marker'], marker);
+  assert.equal((await post(url, { target: { pid, marker: 'LANG=C' } })).status, 400);
+  assert.equal(port.publication().payloads.length, 0);
+  // Nor by way of a reservation, whose own process need not carry it.
+  const exec = waitingProcess(t);
+  assert.equal(
+    (await post(url, { target: { pid: exec, marker: 'OB_MARKER_0123=abcdef' }, deliverer_pid: exec })).status,
+    201,
+  );
+  const name = (marker: string) => ask(`${url}/v1/payloads/p1`, { method: 'PATCH', body: { target: { pid, marker } } });
+  assert.deepEqual(told(await name('OB_MARKER_0123=abcdef')), [422, 'bad_marker']);
+  assert.deepEqual(told(await post(url, { target: { pid, marker: 'SOMEBODY_ELSES_JOB=1' }, deliverer_pid: exec })), [
+    422,
+    'bad_marker',
+  ]);
+  assert.deepEqual(port.inputs, []);
+  assert.equal((await name('JOB_MARKER_0123=abcdef')).status, 200);
+});
+
+test('S5.2 the goodbye of a reservation says whether its process has run', async (t) => {
+  const { url, port } = await run(t);
+  const rows = ['p1', 'p2', 'p3'];
+  for (const _ of rows) {
+    const exec = waitingProcess(t);
+    assert.equal((await post(url, { target: { pid: exec }, deliverer_pid: exec })).status, 201);
+  }
+  // One that names its process needs nobody's word.
+  const pid = waitingProcess(t);
+  assert.equal((await ask(`${url}/v1/payloads/p3`, { method: 'PATCH', body: { target: { pid } } })).status, 200);
+  port.inputs.length = 0;
+  const goodbye = (below: string) => ask(`${url}/v1/payloads/${below}`, { method: 'DELETE' });
+  assert.equal((await goodbye('p1?started=perhaps')).status, 400);
+  for (const below of ['p1?started=true', 'p2?started=false', 'p3?started=true'])
+    assert.equal((await goodbye(below)).status, 204);
+  assert.deepEqual(port.inputs, [
+    { type: 'payload_gone', id: 'p1', why: 'exited', lived: true },
+    { type: 'payload_gone', id: 'p2', why: 'deregistered' },
+    { type: 'payload_gone', id: 'p3', why: 'deregistered' },
+  ]);
+});
+
+test('a payload that has run for a while is registered as of its start', async (t) => {
+  const clock = { now: () => ({ wall: NOW_MS, mono: 50_000 }), bootMs: () => 50_000 };
+  const { url } = await run(t, { clock });
+  const body = {
+    target: { pid: waitingProcess(t) },
+    limits: { wall_limit_secs: 3600 },
+    running_since: NOW_MS / 1000 - 61.235,
+  };
+  const answer = await post(url, body);
+  assert.deepEqual([answer.status, answer.json()['registered']], [201, NOW_MS / 1000 - 61.235]);
+  const ahead = await post(url, { target: { pid: waitingProcess(t) }, running_since: NOW_MS / 1000 + 5 });
+  assert.equal(ahead.json()['registered'], NOW_MS / 1000, 'nobody begins later than now');
+  assert.equal((await post(url, { target: { pid: waitingProcess(t) }, running_since: -1 })).status, 400);
 });
 
 test('a reservation names nobody whom another exec delivers to, nor another user’s process', {

@@ -70,7 +70,7 @@ test('a registration names a process, its owner and its plan, and the row tells 
     stop_at: null,
     grace_secs: 90,
     steps: [
-      { index: 0, at: 'grace', signal: 'SIGTERM', hook: null, to: 'group', due: null, state: 'planned' },
+      { index: 0, at: 'grace', signal: 'SIGTERM', hook: null, to: 'all', due: null, state: 'planned' },
       { index: 1, at: '2.5s', signal: 'SIGKILL', hook: null, to: 'group', due: null, state: 'planned' },
     ],
     registered: NOW_MS / 1000,
