@@ -157,6 +157,8 @@ export function openCare(options: CareOptions): Care {
       const toSystemd = signals.filter(isUnitStop);
       const direct = signals.filter((effect) => !isUnitStop(effect));
       if (direct.length > 0) {
+        // Nobody is killed while its SIGTERM waits for systemd.
+        unitSteps.hurry(new Set(direct.filter(isKill).map(({ payload }) => payload.id)));
         const results = deliver(direct);
         submit({ type: 'steps_done', results });
         // Once all are out: afterwards somebody will ask what was done to which job.
@@ -229,3 +231,5 @@ export function openCare(options: CareOptions): Care {
 /** A unit's stop signal proper is systemd's business (types.ts, UnitTarget). */
 const isUnitStop = ({ payload, step }: SignalEffect): boolean =>
   payload.target.kind === 'unit' && step.signal === 'SIGTERM';
+
+const isKill = ({ step }: SignalEffect): boolean => step.signal === 'SIGKILL';

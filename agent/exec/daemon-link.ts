@@ -27,8 +27,11 @@ export interface DaemonLink {
   acknowledge(report: StepResultReport): void;
   /** After a jump of time: once the daemon has said something new, or is known to be away. Bounded by whoever waits. */
   askedAnew(): Promise<void>;
-  /** Ends following, deregisters within a bound. */
-  close(): Promise<void>;
+  /**
+   * Ends following, deregisters within a bound. `leave`: the row stays, since some of the payload lives; the daemon takes it
+   * over as it does when `exec` dies (S3.8). Gives whether there is such a row.
+   */
+  close(leave?: boolean): Promise<boolean>;
 }
 
 export function openDaemonLink(options: {
@@ -182,11 +185,13 @@ export function openDaemonLink(options: {
       following === null || reported === 'lost'
         ? Promise.resolve()
         : new Promise<void>((resolve) => waiting.push(resolve)),
-    async close() {
+    async close(leave = false) {
       await row.acknowledge();
       stop.abort();
       await following;
-      await row.remove(following !== null);
+      const stays = leave && following !== null && row.id() !== null && reported !== 'lost';
+      if (!stays) await row.remove(following !== null);
+      return stays;
     },
   };
 }

@@ -156,7 +156,9 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
 
   const end = await supervision.ended;
   fallback.stop();
-  await daemon.close();
+  const keptOn = await daemon.close(end.left);
+  if (end.left && !keptOn)
+    complain('processes of the payload go on in the background, and without the daemon nobody stops them in time');
   sink.flush();
   if (end.stopped) return EXIT.deadline;
   return end.signal === null ? (end.code ?? EXIT.failure) : 128 + constants.signals[end.signal];

@@ -38,6 +38,8 @@ export interface Supervision {
     readonly code: number | null;
     readonly signal: NodeJS.Signals | null;
     readonly stopped: boolean;
+    /** Some of it goes on without the command: in its group, or with its marker. */
+    readonly left: boolean;
   }>;
   /** Says that the payload is being stopped, for whoever asks meanwhile. */
   stopping(): boolean;
@@ -145,10 +147,10 @@ export function supervise(options: SuperviseOptions): Supervision {
     const finish = (): void => {
       const stopped = stopping();
       beat.stop();
-      resolveEnd({ code, signal, stopped });
+      resolveEnd({ code, signal, stopped, left: !stopped && anybodyAlive(options) });
     };
-    // Ended by itself: whatever it left running in the background is its own affair, as under any shell. While it is being
-    // stopped the rest of it is what is being stopped, and its SIGKILL still stands ahead.
+    // Ended by itself: nobody waits for what it left in the background, as under any shell; that is the daemon's from here
+    // on. While it is being stopped the rest of it is what is being stopped, and its SIGKILL still stands ahead.
     if (!stopping()) {
       finish();
       return;

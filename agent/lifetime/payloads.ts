@@ -126,7 +126,7 @@ function gone(
   const record = own(state.payloads, id);
   if (record === undefined) return state;
   // A stop that has begun is brought to its end, and a unit that it took down is started again on cancel (S3.6).
-  if (why === 'unconfigured' && record.episode?.ended === null) return state;
+  if (why === 'unconfigured' && (record.episode?.ended === null || isStarting(record, now))) return state;
   const wasAlive = isAlive(record);
   if (why === 'exited') {
     const isRunning = record.episode?.ended === null;

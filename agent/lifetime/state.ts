@@ -140,8 +140,8 @@ export interface State {
   readonly payloads: Readonly<Record<string, PayloadRecord>>;
   readonly tally: Tally;
   /**
-   * Since when somebody who lives might not have been found yet, monotonic: another run of the agent has just taken over, or
-   * a configuration has just come that may bring payloads along (S5.2). Never written down.
+   * Since when somebody who lives might not have been found yet, monotonic: a configuration has just come that may bring
+   * payloads along, as it does first of all in each run of the agent (S5.2). Never written down.
    */
   readonly unfoundSinceMono: number | null;
   /** Since when this run of the agent sees that the deadline which is acted on has passed, monotonic; never written down. */
@@ -265,7 +265,6 @@ export function restoreState(
     operator,
     payloads: mapValues(payloads, forRepeat),
     tally,
-    unfoundSinceMono: now.mono,
     hooks,
   };
 }

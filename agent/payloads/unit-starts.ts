@@ -11,7 +11,7 @@ export type StartEffect = Extract<Effect, { readonly type: 'start_units' }>;
 
 export interface UnitStarts {
   /** Ends with `units_started`, unless the agent ends before. Never rejects. */
-  start(effect: StartEffect): Promise<void>;
+  start(effect: StartEffect, conditions: StartConditions): Promise<void>;
   /**
    * These are being stopped: they are taken out of all that is still to be started, and all of this payload's. Gives what
    * of its own was not up yet.
@@ -20,6 +20,13 @@ export interface UnitStarts {
   /** When no order to start is on its way to systemd. */
   settled(): Promise<void>;
   close(): void;
+}
+
+export interface StartConditions {
+  /** Orders to stop that came before it; bounded, never rejects. */
+  readonly after: Promise<unknown>;
+  /** No order for what runs: it was not stopped. */
+  readonly unlessUp: boolean;
 }
 
 export interface UnitStartsOptions {
@@ -55,17 +62,19 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
   const orders = new Set<Promise<unknown>>();
   let closed = false;
 
-  async function start({ payload, units: names }: StartEffect): Promise<void> {
+  async function start({ payload, units: names }: StartEffect, conditions: StartConditions): Promise<void> {
     if (closed) return;
     const mine: Pending = { payload, wanted: new Set(startOrder(names)), up: [], stop: new AbortController() };
     pending.add(mine);
-    const why = units.available() ? await pursue(mine) : 'systemd does not run on this machine';
+    const why = units.available() ? await pursue(mine, conditions) : 'systemd does not run on this machine';
     pending.delete(mine);
     // The next agent finds the wish in its journal.
     if (closed) return;
-    if (mine.stop.signal.aborted)
+    if (mine.stop.signal.aborted) {
       log.info({ event: 'units_start_given_up', payload }, 'to be stopped again, not started');
-    else if (mine.wanted.size > 0)
+      // A newer one answers for both: the heart must not take that for ended.
+      if ([...pending].some((each) => each.payload === payload)) return;
+    } else if (mine.wanted.size > 0)
       log.error(
         { event: 'units_not_started', payload, units: [...mine.wanted].slice(0, MAX_NAMED) },
         `not started again after the stop was cancelled: ${why}`,
@@ -79,8 +88,11 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
   }
 
   /** Until nothing is wanted any more or the attempts are used up; gives the reason of what went wrong last. */
-  async function pursue(mine: Pending): Promise<string> {
+  async function pursue(mine: Pending, { after, unlessUp }: StartConditions): Promise<string> {
     let why = 'it fails';
+    await after;
+    if (mine.stop.signal.aborted) return why;
+    if (unlessUp) await dropThoseUp(mine);
     const tries = new Map<string, number>();
     const triesOf = (unit: string): number => tries.get(unit) ?? 0;
     for (let waits = 0, delayMs = 0; ; ) {
@@ -96,6 +108,14 @@ export function openUnitStarts({ units, submit, log, pause = defaultPause }: Uni
       why = (await attempt(mine, ready)) ?? why;
       for (const unit of ready) tries.set(unit, triesOf(unit) + 1);
       delayMs = DELAYS_MS[Math.max(...ready.map(triesOf)) - 1] ?? 0;
+    }
+  }
+
+  async function dropThoseUp({ wanted }: Pending): Promise<void> {
+    const now = await units.look([...wanted], LOOK_TIMEOUT_MS);
+    for (const unit of wanted) {
+      const row = now?.row(unit);
+      if (row !== undefined && isUp(row) && now?.job(row) !== 'stop') wanted.delete(unit);
     }
   }
 

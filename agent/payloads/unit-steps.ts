@@ -7,8 +7,8 @@ import type { Logger } from 'pino';
 import type { HandResult } from '../hand/hand.ts';
 import type { Input, Instant, StepOutcome, StepResultReport } from '../lifetime/types.ts';
 import type { SignalEffect } from './delivery.ts';
-import type { StopForecast } from './unit-forecast.ts';
 import { openUnitStarts, type StartEffect, type UnitStarts } from './unit-starts.ts';
+import { isTaken, type Lane, laneOf, toStartAgain, type WaitingStop, waitingStop, within } from './unit-waiting.ts';
 import type { Units } from './units.ts';
 
 export interface UnitSteps {
@@ -17,7 +17,15 @@ export interface UnitSteps {
    * `steps_done`, after 5 s at the latest. Never rejects.
    */
   stop(effects: readonly SignalEffect[]): Promise<void>;
-  /** Starts again what a cancelled stop took down, trying for a minute. Ends with `units_started`. Never rejects. */
+  /**
+   * The SIGKILL of these payloads is about to go out: who still waits for systemd gets its SIGTERM from us, now. What systemd
+   * is told of it stays as it is. Synchronous.
+   */
+  hurry(payloads: ReadonlySet<string>): void;
+  /**
+   * Starts again what a cancelled stop took down, trying for a minute. Ends with `units_started`. Never rejects. What arrives
+   * later counts: a stop of this payload that systemd has not been given yet is taken back and reported as `no_process`.
+   */
   start(effect: StartEffect): Promise<void>;
   /** Nothing is started afterwards; a start that waits for its next attempt is given up, and repeated by the next agent. */
   close(): void;
@@ -50,152 +58,169 @@ export interface StopBounds {
 }
 const BOUNDS: StopBounds = { foreseeMs: 1_500, stopMs: 2_000, lookMs: 1_000, orderMs: 500 };
 
-/** One effect and what is known of its unit. */
-interface Order {
-  readonly effect: SignalEffect;
-  readonly unit: string;
-  /** undefined: systemd did not say. */
-  readonly forecast: StopForecast | undefined;
-}
-
-type Lane = 'refused' | 'idle' | 'direct' | 'order';
+/** A start waits so long for an order to stop that is on its way. What takes longer hangs, and a start would hang with it. */
+const AFTER_STOP_MS = 10_000;
 
 export function openUnitSteps(options: UnitStepsOptions): UnitSteps {
   const { units, submit, log, count } = options;
   const bounds = { ...BOUNDS, ...options.bounds };
   const starts: UnitStarts = openUnitStarts(options);
+  /** Stops whose outcome is not known yet. */
+  const open = new Set<WaitingStop>();
+  const ordersToStop = new Set<Promise<unknown>>();
 
   async function stop(effects: readonly SignalEffect[]): Promise<void> {
-    const orders = await foresee(effects);
-    tellWhatStops(orders);
-    const inLane = (lane: Lane): readonly Order[] => orders.filter((each) => laneOf(each) === lane);
-    const [refused, idle, direct, order] = [inLane('refused'), inLane('idle'), inLane('direct'), inLane('order')];
+    // Before anything is waited for: what arrives later finds it.
+    const arrived = effects.map((effect) => waitingStop(effect, starts.giveUp(effect.payload.id, new Set())));
+    for (const each of arrived) open.add(each);
+    try {
+      await carryOut(arrived);
+    } finally {
+      for (const each of arrived) open.delete(each);
+    }
+  }
+
+  async function carryOut(arrived: readonly WaitingStop[]): Promise<void> {
+    await foresee(arrived);
+    const known = arrived.filter(isWanted);
+    for (const each of known) each.phase = 'known';
+    tellWhatStops(known);
+    const inLane = (lane: Lane): readonly WaitingStop[] =>
+      known.filter((each) => isWanted(each) && laneOf(each, units.available()) === lane);
+    const refused = inLane('refused');
     for (const { effect, forecast } of refused) {
       const why = forecast?.is === 'refused' ? forecast.reason : '';
       log.error({ event: 'unit_refused', payload: effect.payload.id }, `a unit is not stopped: ${why}`);
     }
-    report(refused.map(({ effect }) => done(effect, 'refused')));
+    report(refused, 'refused');
     // First: these need not wait for systemd.
-    fallBack(idle);
+    fallBack(inLane('idle'));
+    const direct = inLane('direct');
     if (direct.length > 0) warn(direct, units.available() ? 'RefuseManualStop=yes' : 'systemd does not run here');
     fallBack(direct);
-    if (order.length > 0) await stopThrough(order);
+    await stopThrough(inLane('order'));
   }
 
-  async function foresee(effects: readonly SignalEffect[]): Promise<readonly Order[]> {
-    const named = effects.map((effect) => ({ effect, unit: unitOf(effect) }));
-    const forecasts = units.available()
-      ? await units.foresee([...new Set(named.map(({ unit }) => unit))], bounds.foreseeMs)
-      : null;
-    return named.map(({ effect, unit }) => ({ effect, unit, forecast: forecasts?.get(unit) }));
-  }
-
-  function laneOf({ forecast }: Order): Lane {
-    if (!units.available()) return 'direct';
-    // Silent now, it may all the same take the order.
-    if (forecast === undefined) return 'order';
-    if (forecast.is === 'running') return forecast.canStop ? 'order' : 'direct';
-    // Not running for systemd: what it left behind in its control group still has its warning to get.
-    return forecast.is;
+  async function foresee(stops: readonly WaitingStop[]): Promise<void> {
+    if (!units.available()) return;
+    const forecasts = await units.foresee([...new Set(stops.map(({ unit }) => unit))], bounds.foreseeMs);
+    for (const each of stops) each.forecast = forecasts?.get(each.unit);
   }
 
   /** Before anything is stopped, so that a crash in between cannot lose it. */
-  function tellWhatStops(orders: readonly Order[]): void {
-    const inputs = orders.flatMap(({ effect, unit, forecast }): readonly Input[] => {
-      const { id } = effect.payload;
-      // What we were still about to start belongs to it too, though it does not run at this moment.
-      const waiting = starts.giveUp(id, new Set([unit, ...(forecast?.is === 'running' ? forecast.startAgain : [])]));
+  function tellWhatStops(stops: readonly WaitingStop[]): void {
+    const inputs = stops.flatMap((each): readonly Input[] => {
+      const { unit, forecast } = each;
+      const { id } = each.effect.payload;
+      // Others are not to start what stops with it.
+      starts.giveUp(id, new Set([unit, ...(forecast?.is === 'running' ? forecast.startAgain : [])]));
       if (forecast?.is === 'refused') return [];
       if (forecast?.is === 'running' && forecast.lost.length > 0)
         log.info(
           { event: 'units_lost', payload: id, units: forecast.lost.slice(0, MAX_NAMED) },
           'stopped with their unit, these cannot be started again: they were made at run time',
         );
-      // Where systemd did not say, a service is taken for running; of a slice nobody knows what runs in it.
-      const unknown = unit.endsWith('.service') ? [unit] : [];
-      const again = forecast === undefined ? unknown : forecast.is === 'running' ? forecast.startAgain : [];
-      return [{ type: 'units_stopping', id, units: [...new Set([...waiting, ...again])] }];
+      return [{ type: 'units_stopping', id, units: toStartAgain(each) }];
     });
     if (inputs.length > 0) submit({ type: 'together', inputs });
   }
 
-  async function stopThrough(orders: readonly Order[]): Promise<void> {
-    const names = [...new Set(orders.map(({ unit }) => unit))];
-    await within(starts.settled(), bounds.orderMs, undefined);
-    const result = await within(units.stop(names), bounds.stopMs, LATE);
-    const taken = result.ok ? new Set(names) : await takenAllTheSame(orders);
-    const through = orders.filter(({ unit }) => taken.has(unit));
-    const rest = orders.filter(({ unit }) => !taken.has(unit));
+  async function stopThrough(stops: readonly WaitingStop[]): Promise<void> {
+    if (stops.length > 0) await within(starts.settled(), bounds.orderMs, undefined);
+    const ordered = stops.filter(isWanted);
+    if (ordered.length === 0) return;
+    for (const each of ordered) each.phase = 'ordered';
+    const names = [...new Set(ordered.map(({ unit }) => unit))];
+    const result = await within(orderToStop(names), bounds.stopMs, LATE);
+    const taken = result.ok ? new Set(names) : await takenAllTheSame(ordered);
+    const through = ordered.filter(({ unit }) => taken.has(unit));
+    const rest = ordered.filter((each) => !taken.has(each.unit) && !each.reported);
     if (through.length > 0) {
       const fields = { event: 'units_stopped', units: [...taken].slice(0, MAX_NAMED) };
       log.info(fields, `systemd stops ${taken.size} unit${taken.size === 1 ? '' : 's'}`);
     }
-    report(through.map(({ effect }) => done(effect, 'delivered')));
-    if (!result.ok && rest.length > 0) warn(rest, `${result.code}: ${result.detail}`);
-    fallBack(rest);
+    report(through, 'delivered');
+    const left = rest.filter(isWanted);
+    if (!result.ok && left.length > 0) warn(left, `${result.code}: ${result.detail}`);
+    report(
+      rest.filter(({ cancelled }) => cancelled),
+      'no_process',
+    );
+    fallBack(left);
+  }
+
+  function orderToStop(names: readonly string[]): Promise<HandResult> {
+    const result = units.stop(names).catch(() => LATE);
+    ordersToStop.add(result);
+    void result.then(() => ordersToStop.delete(result));
+    return result;
   }
 
   /** An order for many fails when one of them is refused: the others are being stopped. */
-  async function takenAllTheSame(orders: readonly Order[]): Promise<ReadonlySet<string>> {
-    const now = await within(
-      units.look([...new Set(orders.map(({ unit }) => unit))], bounds.lookMs),
-      bounds.lookMs,
-      null,
-    );
-    const isTaken = ({ unit, forecast }: Order): boolean => {
-      const row = now?.row(unit);
-      if (now === null || row === undefined) return false;
-      if (now.job(row) === 'stop' || row.active === 'deactivating') return true;
-      return forecast?.is === 'running' && (row.active === 'inactive' || row.active === 'failed');
-    };
-    return new Set(orders.filter(isTaken).map(({ unit }) => unit));
+  async function takenAllTheSame(stops: readonly WaitingStop[]): Promise<ReadonlySet<string>> {
+    const names = [...new Set(stops.map(({ unit }) => unit))];
+    const now = await within(units.look(names, bounds.lookMs), bounds.lookMs, null);
+    return new Set(stops.filter((each) => isTaken(each, now)).map(({ unit }) => unit));
   }
 
-  function warn(orders: readonly Order[], why: string): void {
-    const fields = { event: 'units_not_stopped', units: orders.map(({ unit }) => unit).slice(0, MAX_NAMED) };
+  async function start(effect: StartEffect): Promise<void> {
+    const before = [...open].filter((each) => each.effect.payload.id === effect.payload && isWanted(each));
+    for (const each of before) each.cancelled = true;
+    const takenBack = before.filter(({ phase, reported }) => phase !== 'ordered' && !reported);
+    const started = starts.start(
+      { ...effect, units: [...new Set([...effect.units, ...takenBack.flatMap(({ gaveUp }) => gaveUp)])] },
+      {
+        after: within(Promise.all(ordersToStop), AFTER_STOP_MS, []),
+        // Nothing went out; but what a stop before a crash took down is still to be started.
+        unlessUp: takenBack.length > 0 && takenBack.length === before.length,
+      },
+    );
+    if (takenBack.length > 0)
+      log.info(
+        { event: 'unit_stop_taken_back', payload: effect.payload, units: takenBack.map(({ unit }) => unit) },
+        'cancelled before systemd had the order: not stopped',
+      );
+    // Not `refused`: nobody was denied anything, there only was nobody who got it; so is nothing owed to it either.
+    report(takenBack, 'no_process');
+    await started;
+  }
+
+  function hurry(payloads: ReadonlySet<string>): void {
+    const late = [...open].filter((each) => payloads.has(each.effect.payload.id) && isWanted(each) && !each.reported);
+    if (late.length === 0) return;
+    tellWhatStops(late.filter(({ phase }) => phase === 'asking'));
+    warn(late, 'SIGKILL is due and systemd has not answered yet');
+    fallBack(late);
+  }
+
+  function warn(stops: readonly WaitingStop[], why: string): void {
+    const fields = { event: 'units_not_stopped', units: stops.map(({ unit }) => unit).slice(0, MAX_NAMED) };
     log.warn(fields, `not stopped through systemd, the processes are signalled directly: ${why}`);
   }
 
-  function fallBack(orders: readonly Order[]): void {
-    if (orders.length === 0) return;
-    submit({ type: 'steps_done', results: options.deliver(orders.map(({ effect }) => effect)) });
+  function fallBack(stops: readonly WaitingStop[]): void {
+    const left = stops.filter((each) => isWanted(each) && !each.reported);
+    if (left.length === 0) return;
+    for (const each of left) each.reported = true;
+    submit({ type: 'steps_done', results: options.deliver(left.map(({ effect }) => effect)) });
   }
 
-  const done = ({ payload, step }: SignalEffect, outcome: StepOutcome): StepResultReport => ({
-    id: payload.id,
-    step,
-    outcome,
-    at: options.now(),
-  });
-
-  function report(results: readonly StepResultReport[]): void {
-    if (results.length === 0) return;
-    for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
+  function report(stops: readonly WaitingStop[], outcome: StepOutcome): void {
+    const left = stops.filter(({ reported }) => !reported);
+    if (left.length === 0) return;
+    for (const each of left) each.reported = true;
+    const at = options.now();
+    const results = left.map(({ effect: { payload, step } }) => ({ id: payload.id, step, outcome, at }));
+    for (const { step } of results) count('mjf_signals_total', { signal: step.signal, outcome });
     submit({ type: 'steps_done', results });
   }
 
-  return { stop, start: starts.start, close: starts.close };
+  return { stop, hurry, start, close: starts.close };
 }
+
+const isWanted = ({ cancelled }: WaitingStop): boolean => !cancelled;
 
 /** Names in one log line. */
 const MAX_NAMED = 20;
 
 const LATE: HandResult = { ok: false, code: 'timeout', detail: 'systemd has not taken the order in time' };
-
-/** `deliver` takes all kinds; so does the type. */
-function unitOf({ payload }: SignalEffect): string {
-  return payload.target.kind === 'unit' ? payload.target.unit : '';
-}
-
-/** Whatever comes later is not waited for, its failure included. */
-async function within<T>(promise: Promise<T>, ms: number, late: T): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const bound = new Promise<T>((resolve) => {
-    timer = setTimeout(() => resolve(late), ms);
-  });
-  try {
-    return await Promise.race([promise.catch(() => late), bound]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

@@ -94,8 +94,14 @@ describe('S3.6 a unit that we stopped', () => {
   test('S3.6 not named by a re-read configuration any more, it is started again all the same', () => {
     const h = stopped({ origin: 'u' });
     h.gone('u', 'unconfigured');
+    h.holdStarts();
     clear(h);
-    assert.deepEqual(names(h), ['u: u.service']);
+    h.gone('u', 'unconfigured');
+    h.restart();
+    assert.deepEqual(names(h), ['u: u.service', 'u: u.service'], 'also where that is cut short by a crash');
+    h.send({ type: 'unit_running', id: 'u' });
+    h.gone('u', 'unconfigured');
+    assert.deepEqual(h.result().payloads, []);
   });
   test('S3.6 nor is a stop that has begun left half done', () => {
     const h = stopping({ origin: 'u' });
@@ -103,6 +109,7 @@ describe('S3.6 a unit that we stopped', () => {
     h.until(DEADLINE);
     assert.equal(h.sentTo('u', DEADLINE), 'SIGTERM@-120 SIGKILL@-5');
     clear(h);
+    h.send({ type: 'unit_running', id: 'u' });
     h.gone('u', 'unconfigured');
     assert.deepEqual(h.result().payloads, []);
   });

@@ -394,3 +394,201 @@ describe('a start', () => {
     assert.equal(steps.story().filter((each) => each.startsWith('start ')).length, steps.story().length);
   });
 });
+
+/** A promise and the key to it. */
+function gate<T>(): { readonly opened: Promise<T>; open(value: T): void } {
+  let open = (_: T): void => undefined;
+  const opened = new Promise<T>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open: (value) => open(value) };
+}
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const startOf = (payload: string, units: readonly string[]) => ({ type: 'start_units', payload, units }) as const;
+const RUN = new Map([
+  ['a.service', running('a.service')],
+  ['b.service', running('b.service')],
+]);
+const LONG = { foreseeMs: 20_000, stopMs: 20_000, lookMs: 20_000, orderMs: 20_000 };
+
+describe('what arrives later counts', () => {
+  test('a start takes back the stop that systemd is still asked about; the others are stopped', async () => {
+    const asked = gate<ReadonlyMap<string, StopForecast>>();
+    const steps = open({ foresee: () => asked.opened });
+    const stopping = steps.stop([A, B]);
+    const starting = steps.start(startOf('a', ['a.service']));
+    asked.open(RUN);
+    await Promise.all([stopping, starting]);
+    assert.deepEqual(
+      steps.story().filter((each) => each !== 'started a'),
+      ['a no_process', 'told b: b.service', 'stop b.service', 'b delivered'],
+    );
+    assert.ok(steps.story().includes('started a'));
+    assert.ok(events().includes('unit_stop_taken_back'));
+    assert.ok(steps.done.includes('mjf_signals_total no_process'));
+  });
+
+  test('a start takes back the stop that waits for an order to start, and no stop is ordered', async () => {
+    const taken = gate<HandResult>();
+    const steps = open({ start: () => taken.opened }, { bounds: LONG });
+    const other = steps.start(startOf('other', ['o.service']));
+    await turn();
+    const stopping = steps.stop([A]);
+    await turn();
+    assert.ok(steps.story().includes('told a: a.service'));
+    const starting = steps.start(startOf('a', ['a.service']));
+    taken.open(OK);
+    await Promise.all([other, stopping, starting]);
+    assert.deepEqual(
+      steps.story().filter((each) => /^(stop|start|signal) /.test(each)),
+      ['start o.service'],
+    );
+    assert.ok(steps.story().includes('a no_process') && steps.story().includes('started a'));
+  });
+
+  test('a start takes back the stop, and starts what an earlier stop, before a crash, took down', async () => {
+    const asked = gate<ReadonlyMap<string, StopForecast>>();
+    const states = new Map([['b.service', 'inactive']]);
+    let isGoing = true;
+    const steps = open({
+      foresee: () => asked.opened,
+      look: async () => ({
+        row: (name) => row(name, { active: states.get(name) ?? 'active' }),
+        job: ({ id }) => (isGoing && id === 'c.service' ? 'stop' : undefined),
+      }),
+      async start() {
+        states.clear();
+        isGoing = false;
+        return OK;
+      },
+    });
+    const stopping = steps.stop([A]);
+    const starting = steps.start(startOf('a', ['a.service', 'b.service', 'c.service']));
+    asked.open(RUN);
+    await Promise.all([stopping, starting]);
+    assert.deepEqual(steps.story(), ['a no_process', 'start b.service c.service', 'started a']);
+  });
+
+  test('a start that was given up for the stop is taken up again when that is taken back', async () => {
+    const asked = gate<ReadonlyMap<string, StopForecast>>();
+    const states = new Map([['child.service', 'failed']]);
+    let mended = false;
+    const steps = open(
+      {
+        foresee: () => asked.opened,
+        look: async () => ({
+          row: (name) => row(name, { active: states.get(name) ?? 'active' }),
+          job: () => undefined,
+        }),
+        async start() {
+          if (mended) states.clear();
+          return OK;
+        },
+      },
+      {
+        async pause(ms, signal) {
+          if (ms < 700 || mended || signal.aborted) return;
+          await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        },
+      },
+    );
+    const first = steps.start(startOf('a', ['a.service', 'child.service']));
+    for (let turns = 0; turns < 50 && steps.story().length === 0; turns += 1) await turn();
+    assert.deepEqual(steps.story(), ['start a.service child.service']);
+    await turn();
+    const stopping = steps.stop([A]);
+    mended = true;
+    const second = steps.start(startOf('a', ['a.service']));
+    asked.open(RUN);
+    await Promise.all([first, stopping, second]);
+    const last = ['start a.service child.service', 'a no_process', 'start child.service', 'started a'];
+    assert.deepEqual(steps.story(), last, 'and the heart hears of one end');
+  });
+
+  test('stop, start, stop: it is stopped', async () => {
+    const asked = [gate<ReadonlyMap<string, StopForecast>>(), gate<ReadonlyMap<string, StopForecast>>()] as const;
+    let asks = 0;
+    const steps = open({ foresee: () => (asks++ === 0 ? asked[0].opened : asked[1].opened) });
+    const first = steps.stop([A]);
+    const starting = steps.start(startOf('a', ['a.service']));
+    const second = steps.stop([A]);
+    asked[1].open(RUN);
+    asked[0].open(RUN);
+    await Promise.all([first, starting, second]);
+    const orders = steps.story().filter((each) => !each.startsWith('started'));
+    assert.deepEqual(orders, ['a no_process', 'told a: a.service', 'stop a.service', 'a delivered']);
+  });
+
+  test('a start waits for the order to stop that is on its way, or that would undo it', async () => {
+    const taken = gate<HandResult>();
+    const steps = open({ stop: () => taken.opened }, { bounds: LONG });
+    const stopping = steps.stop([A]);
+    await turn();
+    assert.ok(steps.story().includes('stop a.service'));
+    const starting = steps.start(startOf('a', ['a.service']));
+    await turn();
+    assert.ok(!steps.story().includes('start a.service'));
+    taken.open(OK);
+    await Promise.all([stopping, starting]);
+    assert.deepEqual(steps.story().slice(1), ['stop a.service', 'a delivered', 'start a.service', 'started a']);
+  });
+
+  test('a start after an order to stop that fails: nobody is signalled any more', async () => {
+    const taken = gate<HandResult>();
+    const steps = open({ stop: () => taken.opened }, { bounds: LONG });
+    const stopping = steps.stop([A, B]);
+    await turn();
+    const starting = steps.start(startOf('a', ['a.service']));
+    taken.open(failed('failed'));
+    await Promise.all([stopping, starting]);
+    const [signals, outcomes] = [/^signal/, / (no_process|delivered)$/].map((what) =>
+      steps.story().filter((each) => what.test(each)),
+    );
+    assert.deepEqual([signals, outcomes], [['signal b'], ['a no_process', 'b delivered']]);
+    const told = lines.filter(({ event }) => event === 'units_not_stopped').map(({ units }) => units);
+    assert.deepEqual(told, [['b.service']]);
+    assert.ok(steps.story().includes('start a.service'));
+  });
+});
+
+describe('a SIGKILL that is due while the stop still waits', () => {
+  test('for the forecast: the SIGTERM goes out at once, and the order to systemd follows', async () => {
+    const asked = gate<ReadonlyMap<string, StopForecast>>();
+    const steps = open({ foresee: () => asked.opened });
+    const stopping = steps.stop([A, B]);
+    steps.hurry(new Set(['a', 'elsewhere']));
+    const atOnce = ['told a: a.service', 'signal a', 'a delivered'];
+    assert.deepEqual(steps.story(), atOnce);
+    steps.hurry(new Set(['a']));
+    asked.open(RUN);
+    await stopping;
+    const later = ['told a: a.service', 'told b: b.service', 'stop a.service b.service', 'b delivered'];
+    assert.deepEqual(steps.story(), [...atOnce, ...later]);
+  });
+
+  test('for the order: the SIGTERM goes out at once and only once, however the order ends', async () => {
+    for (const result of [OK, failed('failed')]) {
+      const taken = gate<HandResult>();
+      const steps = open({ stop: () => taken.opened }, { bounds: LONG });
+      const stopping = steps.stop([A]);
+      await turn();
+      steps.hurry(new Set(['a']));
+      taken.open(result);
+      await stopping;
+      assert.deepEqual(steps.story(), ['told a: a.service', 'stop a.service', 'signal a', 'a delivered']);
+      steps.hurry(new Set(['a']));
+      assert.equal(steps.story().length, 4, 'nothing waits any more');
+    }
+  });
+
+  test('and that is cancelled: it was signalled, so it is started', async () => {
+    const asked = gate<ReadonlyMap<string, StopForecast>>();
+    const steps = open({ foresee: () => asked.opened });
+    const stopping = steps.stop([A]);
+    steps.hurry(new Set(['a']));
+    const starting = steps.start(startOf('a', ['a.service']));
+    asked.open(RUN);
+    await Promise.all([stopping, starting]);
+    assert.deepEqual(steps.story().slice(3), ['start a.service', 'started a']);
+  });
+});

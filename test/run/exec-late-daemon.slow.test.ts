@@ -24,9 +24,7 @@ async function startScene(
     config,
     channels: ['--machinefeatures', `${host.url}/machinefeatures`],
   });
-  const file = path.join(agent.dir, 'exec.toml');
-  fs.writeFileSync(file, config.replace('300ms', '1h'));
-  return { host, agent, config: file };
+  return { host, agent, config };
 }
 
 function forget(agent: TestAgent): void {
@@ -34,13 +32,23 @@ function forget(agent: TestAgent): void {
 }
 
 /** Ends with 4 two seconds after the time that it is told: whoever had not heard of the clearing would have killed it. */
-function start(t: Ending, { host, agent, config }: Awaited<ReturnType<typeof startScene>>): Promise<TestPayload> {
-  return startExec(t, {
+async function start(
+  t: Ending,
+  { host, agent, config }: Awaited<ReturnType<typeof startScene>>,
+  poll = '300ms',
+): Promise<TestPayload> {
+  const file = path.join(agent.dir, 'exec.toml');
+  fs.writeFileSync(file, config.replace('300ms', poll));
+  // Nobody else is there to ask: with the second question the first round is over.
+  const asked = poll === '300ms' ? host.seen(2, 'machinefeatures/shutdowntime') : Promise.resolve();
+  const payload = await startExec(t, {
     runtimeDir: agent.runtimeDir,
-    options: ['--config', config],
+    options: ['--config', file],
     env: { MACHINEFEATURES: `${host.url}/machinefeatures` },
     script: `hear('SIGTERM'); after(2, () => process.exit(4)); say('ready');`,
   });
+  await asked;
+  return payload;
 }
 
 describe('a daemon that comes late', { concurrency: 3 }, () => {
@@ -49,7 +57,7 @@ describe('a daemon that comes late', { concurrency: 3 }, () => {
     const { host, agent } = scene;
     await agent.kill9();
     forget(agent);
-    const at = inSecs(20);
+    const at = inSecs(20 + agent.slackSecs);
     host.set('machine', 'shutdowntime', String(at));
     const payload = await start(t, scene);
     tell(payload, at);
@@ -70,13 +78,13 @@ describe('a daemon that comes late', { concurrency: 3 }, () => {
     const { host, agent } = scene;
     await agent.kill9();
     forget(agent);
-    const at = inSecs(14);
+    const at = inSecs(20 + 2 * agent.slackSecs);
     host.set('machine', 'shutdowntime', String(at));
-    const payload = await start(t, scene);
+    // Exec itself does not look again so soon: it hears of the clearing from the daemon alone.
+    const payload = await start(t, scene, '1h');
     tell(payload, at);
     await agent.restart({ unready: true });
     await agent.log('payload_registered');
-    // Exec itself does not look again so soon: it hears of this from the daemon alone.
     host.set('machine', 'shutdowntime', undefined);
     assert.equal(await exitCode(payload), 4);
     assert.ok(Date.now() >= at * 1000);
@@ -86,7 +94,7 @@ describe('a daemon that comes late', { concurrency: 3 }, () => {
   test('S1.5 an operator’s --ignore wins, also where the source does not answer any more', async (t) => {
     const scene = await startScene(t);
     const { host, agent } = scene;
-    const at = inSecs(22);
+    const at = inSecs(20 + agent.slackSecs);
     host.set('machine', 'shutdowntime', String(at));
     await agent.until('announced', ({ deadline }) => deadline === at);
     const ignored = await runProgram(['notice', '--runtime-dir', agent.runtimeDir, '--ignore', 'mjf/shutdowntime']);

@@ -216,3 +216,49 @@ describe('daemons that are not quite there', { concurrency: 2 }, () => {
     assert.ok((row?.deadline ?? Number.POSITIVE_INFINITY) * 1000 <= began + 3_600_000, `${row?.deadline}`);
   });
 });
+
+describe('what a command leaves running when it ends', { concurrency: 2 }, () => {
+  /** Tells its end, and what it heard. */
+  const child = (name: string): string =>
+    `trap 'echo ${name} heard TERM >> "$0"; exit' TERM; echo ${name} is $$ >> "$0"; while :; do sleep 0.1; done`;
+  for (const [how, start] of [
+    ['in its group', (file: string) => `sh -c ${quoted(child('left'))} ${file} >/dev/null 2>&1 &`],
+    [
+      'in a session of its own',
+      (file: string) => `( setsid sh -c ${quoted(child('left'))} ${file} >/dev/null 2>&1 & ) ;`,
+    ],
+  ] as const) {
+    test(`${how}: exec gives its code at once, the daemon stops the rest with SIGTERM first`, async (t) => {
+      const agent = await startAgent(t, { config: '[stop]\ngrace = "3s"\n', machine: { total_cpu: 8 } });
+      const file = path.join(agent.runtimeDir, '..', 'left.log');
+      const read = () => (fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '');
+      const script = `${start(file)} while ! grep -q is ${file} 2>/dev/null; do sleep 0.1; done; sleep 1; exit 3`;
+      const { code } = await runProgram(['exec', '--runtime-dir', agent.runtimeDir, '--', '/bin/sh', '-c', script]);
+      assert.equal(code, 3);
+      const pid = Number(/is (\d+)/.exec(read())?.[1]);
+      t.after(() => {
+        if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      });
+      assert.ok(isAlive(pid), 'it goes on');
+      assert.equal((await agent.lifetime()).payloads.running, 1, 'and is looked after');
+      agent.hostDirs.set('machine', 'shutdowntime', inSecs(6));
+      await untilDead(pid);
+      assert.match(read(), /left heard TERM/);
+      await agent.until('its row goes with it', ({ payloads }) => payloads.running + payloads.stopping === 0);
+    });
+  }
+
+  test('without a daemon it says that nobody stops them', async () => {
+    const run = await runProgram([
+      'exec',
+      '--runtime-dir',
+      NO_DAEMON,
+      '--',
+      '/bin/sh',
+      '-c',
+      'sleep 2 >/dev/null 2>&1 &',
+    ]);
+    assert.equal(run.code, 0);
+    assert.match(run.err, /go on in the background/);
+  });
+});
