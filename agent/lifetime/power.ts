@@ -86,7 +86,7 @@ function stepsEnd(record: PayloadRecord, policy: Policy, plan: MachinePlan): Wak
 }
 
 /** Who came while nobody looked says so at once (`exec`), or is found within some looks ([[payload]]). */
-const FOUND_WITHIN_MS = 30_000;
+const FOUND_WITHIN_MS = 10_000;
 
 /** Payloads have lived, none does now, and the machine has been idle for long enough. */
 function isDone(

@@ -51,7 +51,7 @@ test('S3.8 who ends before any signal went out was not stopped, whatever program
   ]);
   assert.equal(supervision.stopping(), false);
   child.stdin?.end();
-  assert.deepEqual(await supervision.ended, { code: 7, signal: null, stopped: false });
+  assert.deepEqual(await supervision.ended, { code: 7, signal: null, stopped: false, left: false });
 });
 
 test('S3.8 who got one was', async (t) => {
@@ -59,5 +59,5 @@ test('S3.8 who got one was', async (t) => {
     { at: 'grace', signal: 'SIGTERM' },
     { at: 1_000, signal: 'SIGKILL' },
   ]);
-  assert.deepEqual(await supervision.ended, { code: null, signal: 'SIGTERM', stopped: true });
+  assert.deepEqual(await supervision.ended, { code: null, signal: 'SIGTERM', stopped: true, left: false });
 });
