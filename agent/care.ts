@@ -25,6 +25,7 @@ import { openHooks } from './payloads/hooks.ts';
 import { openPayloads } from './payloads/payloads.ts';
 import { openPower } from './payloads/power.ts';
 import { shutdownCommandOf } from './payloads/shutdown-command.ts';
+import { openTurns } from './payloads/turns.ts';
 import { openUnitSteps } from './payloads/unit-steps.ts';
 import { openUnits } from './payloads/units.ts';
 import type { AgentPort, Publication, Registration } from './ports.ts';
@@ -140,6 +141,23 @@ export function openCare(options: CareOptions): Care {
     }
   }
 
+  const turns = openTurns({
+    deliver: payloads.deliver,
+    now,
+    done(results, signals) {
+      for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
+      submit({ type: 'steps_done', results });
+      // Once all are out: afterwards somebody will ask what was done to which job.
+      const names = new Map(signals.map(({ payload }) => [payload.id, payload.name]));
+      for (const { id, step, outcome } of results) {
+        log.info(
+          { event: 'step_taken', payload: id, signal: step.signal, episode: step.episode, outcome },
+          `${names.get(id)}: ${step.signal} (${outcome})`,
+        );
+      }
+    },
+  });
+
   const rows = (): readonly SnapshotPayload[] => options.publication().payloads;
   const specOf = (id: string): PayloadSpec | undefined => rows().find(({ spec }) => spec.id === id)?.spec;
 
@@ -159,16 +177,7 @@ export function openCare(options: CareOptions): Care {
       if (direct.length > 0) {
         // Nobody is killed while its SIGTERM waits for systemd.
         unitSteps.hurry(new Set(direct.filter(isKill).map(({ payload }) => payload.id)));
-        const results = deliver(direct);
-        submit({ type: 'steps_done', results });
-        // Once all are out: afterwards somebody will ask what was done to which job.
-        const names = new Map(direct.map(({ payload }) => [payload.id, payload.name]));
-        for (const { id, step, outcome } of results) {
-          log.info(
-            { event: 'step_taken', payload: id, signal: step.signal, episode: step.episode, outcome },
-            `${names.get(id)}: ${step.signal} (${outcome})`,
-          );
-        }
+        turns.take(direct);
       }
       if (toSystemd.length > 0) void unitSteps.stop(toSystemd);
     },

@@ -14,14 +14,14 @@ const FORWARDED = [
   'SIGALRM',
 ] as const;
 
-/** Signals that we get go to the process group of `pid` from now on. */
-export function forwardSignals(pid: number): void {
+/** Signals that we get go to the process group of `pid` from now on, as long as that number is the payload's. */
+export function forwardSignals(pid: number, isOurs: () => boolean): void {
   // Ctrl-Z: a group without a terminal ignores SIGTSTP, so it is stopped outright, and goes on when we do (SIGCONT below).
   process.on('SIGTSTP', () => {
-    send(-pid, 'SIGSTOP');
+    if (isOurs()) send(-pid, 'SIGSTOP');
     process.kill(process.pid, 'SIGSTOP');
   });
-  for (const signal of FORWARDED) process.on(signal, () => send(-pid, signal));
+  for (const signal of FORWARDED) process.on(signal, () => isOurs() && send(-pid, signal));
 }
 
 function send(pid: number, signal: string): void {

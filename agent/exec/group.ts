@@ -12,12 +12,30 @@ export interface Membership {
   readonly marker: string;
 }
 
-/** Whether anybody is left. */
-export function anybodyAlive({ leader, marker }: Membership): boolean {
+/** Whether anybody is left. `isGroup`: whether the number of the group is still the payload's. */
+export function anybodyAlive({ leader, marker }: Membership, isGroup: boolean): boolean {
   return listProcesses().some((pid) => {
     const info = pid === process.pid ? null : running(pid);
-    return info !== null && (info.pgrp === leader.pid || isMarked(pid, marker));
+    return info !== null && ((isGroup && info.pgrp === leader.pid) || isMarked(pid, marker));
   });
+}
+
+/**
+ * Whether the group's number is still the payload's once its leader was reaped: to be asked at once then, and from time to
+ * time. It is as long as somebody is in it who was in it at the last look; empty, the number may be anybody's.
+ */
+export function openGroupHold({ leader }: Pick<Membership, 'leader'>): () => boolean {
+  let held: ReadonlySet<string> | null = null;
+  return () => {
+    const now = new Set<string>();
+    for (const pid of listProcesses()) {
+      const info = running(pid);
+      if (info !== null && info.pgrp === leader.pid) now.add(`${pid} ${info.startTicks}`);
+    }
+    const before = held;
+    held = before === null || [...now].some((one) => before.has(one)) ? now : new Set();
+    return held.size > 0;
+  };
 }
 
 /**

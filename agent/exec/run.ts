@@ -151,7 +151,7 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
   configure();
   for (const observation of early) supervision.observe(observation);
   observe = supervision.observe;
-  forwardSignals(leader.pid);
+  forwardSignals(leader.pid, supervision.ownsGroup);
   daemon.follow({ pid: leader.pid, group: true });
 
   const end = await supervision.ended;

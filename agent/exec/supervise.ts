@@ -18,7 +18,7 @@ import type {
   StepResultReport,
 } from '../lifetime/types.ts';
 import type { KnownDeadline } from './daemon-word.ts';
-import { anybodyAlive, marked } from './group.ts';
+import { anybodyAlive, marked, openGroupHold } from './group.ts';
 
 /** The one source of a payload whose daemon lives. */
 export const DAEMON_SOURCE: SourceInfo = { name: 'daemon', rank: 'derived', pollMs: 0 };
@@ -43,6 +43,8 @@ export interface Supervision {
   }>;
   /** Says that the payload is being stopped, for whoever asks meanwhile. */
   stopping(): boolean;
+  /** Whether the number of its group is still its own (group.ts). */
+  ownsGroup(): boolean;
 }
 
 export interface SuperviseOptions {
@@ -85,6 +87,10 @@ export function supervise(options: SuperviseOptions): Supervision {
     resolveEnd = resolve;
   });
 
+  const holdsGroup = openGroupHold(options);
+  const isLed = (): boolean => child.exitCode === null && child.signalCode === null;
+  const ownsGroup = (): boolean => isLed() || holdsGroup();
+
   const beat = startHeartbeat({
     clock,
     state: initialState(now.wall - clock.bootMs(), now.wall - clock.bootMs()),
@@ -123,8 +129,9 @@ export function supervise(options: SuperviseOptions): Supervision {
   function signalPayload(to: string, step: StepResultReport['step']): StepResultReport {
     const at = clock.now();
     // Once it has ended its number may be anybody's.
-    const leads = child.exitCode === null && child.signalCode === null;
-    let heard = to === 'leader' ? leads && strike(leader.pid, step.signal) : strike(-leader.pid, step.signal);
+    const leads = isLed();
+    let heard =
+      to === 'leader' ? leads && strike(leader.pid, step.signal) : ownsGroup() && strike(-leader.pid, step.signal);
     const seen = new Set<string>();
     for (let round = 0; to === 'all' && round < MAX_ROUNDS; round += 1) {
       const fresh = marked(options).filter(({ pid, startTicks }) => !seen.has(`${pid} ${startTicks}`));
@@ -147,7 +154,7 @@ export function supervise(options: SuperviseOptions): Supervision {
     const finish = (): void => {
       const stopped = stopping();
       beat.stop();
-      resolveEnd({ code, signal, stopped, left: !stopped && anybodyAlive(options) });
+      resolveEnd({ code, signal, stopped, left: !stopped && anybodyAlive(options, holdsGroup()) });
     };
     // Ended by itself: nobody waits for what it left in the background, as under any shell; that is the daemon's from here
     // on. While it is being stopped the rest of it is what is being stopped, and its SIGKILL still stands ahead.
@@ -155,8 +162,9 @@ export function supervise(options: SuperviseOptions): Supervision {
       finish();
       return;
     }
+    holdsGroup();
     const poll = setInterval(() => {
-      if (anybodyAlive(options) && stopping()) return;
+      if (anybodyAlive(options, holdsGroup()) && stopping()) return;
       clearInterval(poll);
       finish();
     }, GROUP_POLL_MS);
@@ -169,6 +177,7 @@ export function supervise(options: SuperviseOptions): Supervision {
       deadlineNotices(collectNotices(beat.state(), clock.now())).filter(({ source }) => source !== DAEMON_SOURCE.name),
     ended,
     stopping,
+    ownsGroup,
   };
 }
 

@@ -24,7 +24,7 @@ export interface GroupOptions {
   /** As whom the program was started. Members that became somebody else are left alone, unless it is root. */
   readonly uid: number;
   /** Our own child, whose number nobody can get before we have heard of its end; null: it was started by another. */
-  readonly child: Pick<ChildProcess, 'kill'> | null;
+  readonly child: (Pick<ChildProcess, 'kill'> & Partial<Pick<ChildProcess, 'exitCode' | 'signalCode'>>) | null;
   /** Throws as process.kill does; that is the default. */
   readonly kill?: (pid: number, signal: NodeJS.Signals) => void;
 }
@@ -53,7 +53,8 @@ export function openGroup(program: Pick<HookProgram, 'pid' | 'startTicks'>, opti
     // Another process of that number: then the group is another one too.
     if (all.some((stat) => stat.pid === number && stat.startTicks !== startTicks)) return [];
     const group = all.filter((stat) => stat.pgrp === number && stat.startTicks >= startTicks);
-    const isOurs = child !== null || group.some((stat) => isProgram(stat) || known.get(stat.pid) === stat.startTicks);
+    const isLed = child !== null && (child.exitCode ?? null) === null && (child.signalCode ?? null) === null;
+    const isOurs = isLed || group.some((stat) => isProgram(stat) || known.get(stat.pid) === stat.startTicks);
     const found = isOurs ? group : [];
     known = new Map(found.map((stat) => [stat.pid, stat.startTicks]));
     return found.filter((stat) => !isZombie(stat)).sort((a, b) => Number(isProgram(b)) - Number(isProgram(a)));

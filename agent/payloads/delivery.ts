@@ -54,6 +54,8 @@ export interface DeliverOptions {
   readonly door?: GroupDoor;
   /** These are for the others: the leaders have had the signal. */
   readonly rest?: true;
+  /** No further payload is begun after this instant (monotonic): those are left to the next call. At least one is. */
+  readonly untilMono?: number;
 }
 
 /**
@@ -62,6 +64,7 @@ export interface DeliverOptions {
  * least one process got it; `no_process`; `refused` = identity not readable, another owner, or not ours to kill (logged).
  */
 export function deliver(signals: readonly SignalEffect[], options: DeliverOptions): readonly StepResultReport[] {
+  const until = options.untilMono ?? Number.POSITIVE_INFINITY;
   const { journal, selfPid, log } = options;
   const procRoot = options.procRoot ?? '/proc';
   const kill = options.kill ?? ((pid: number, signal: string) => process.kill(pid, signal));
@@ -90,6 +93,7 @@ export function deliver(signals: readonly SignalEffect[], options: DeliverOption
 
   function carryOut(): void {
     for (const effect of signals) {
+      if (reports.length > 0 && options.now().mono > until) break;
       const attempt = begin(effect);
       if (attempt.aim.find !== null) open.push({ attempt, index: reports.length });
       const report = reportOf(attempt);

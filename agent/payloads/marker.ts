@@ -28,8 +28,7 @@ export function createMarkerReader(markers: ReadonlySet<string>, procRoot: strin
         if (read.get(stat.pid) === stat.startTicks) continue;
         read.set(stat.pid, stat.startTicks);
         if (stat.pid <= 1 || stat.pid === selfPid || isKernelThread(stat) || isZombie(stat)) continue;
-        for (const entry of environmentOf(stat.pid, procRoot) ?? []) {
-          if (!markers.has(entry)) continue;
+        for (const entry of environmentOf(stat.pid, procRoot, markers) ?? []) {
           const row = found.get(entry);
           if (row === undefined) found.set(entry, [stat]);
           else if (row.at(-1) !== stat) row.push(stat);
@@ -42,11 +41,11 @@ export function createMarkerReader(markers: ReadonlySet<string>, procRoot: strin
 
 /** Whether a process carries the marker; null when that cannot be read. */
 export function carries(pid: number, marker: string, procRoot = '/proc'): boolean | null {
-  return environmentOf(pid, procRoot)?.includes(marker) ?? null;
+  return environmentOf(pid, procRoot, new Set([marker]))?.includes(marker) ?? null;
 }
 
-/** `NAME=VALUE` entries as the program was started with; null when they are not for us, or nothing is there any more. */
-function environmentOf(pid: number, procRoot: string): readonly string[] | null {
+/** Which of `wanted` stand in it; null when they are not for us, or nothing is there any more. */
+function environmentOf(pid: number, procRoot: string, wanted: ReadonlySet<string>): readonly string[] | null {
   buffer ??= Buffer.allocUnsafe(MOST_BYTES);
   let fd: number | null = null;
   try {
@@ -57,9 +56,18 @@ function environmentOf(pid: number, procRoot: string): readonly string[] | null 
       if (more === 0) break;
       length += more;
     }
-    const entries = buffer.toString('utf8', 0, length).split('\0');
-    // Cut off in the middle, it could be taken for what it is not.
-    return length === MOST_BYTES ? entries.slice(0, -1) : entries;
+    // Byte by byte: a process can fill it with a quarter of a million entries, and nobody may wait for as many strings.
+    const lengths = new Set([...wanted].map((entry) => entry.length));
+    const found: string[] = [];
+    for (let at = 0, start = 0; at < length; at += 1) {
+      if (buffer[at] !== 0) continue;
+      if (at > start && lengths.has(at - start)) {
+        const entry = buffer.toString('latin1', start, at);
+        if (wanted.has(entry)) found.push(entry);
+      }
+      start = at + 1;
+    }
+    return found;
   } catch {
     return null;
   } finally {

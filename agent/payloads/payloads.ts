@@ -24,7 +24,7 @@ export interface PayloadsOptions {
 
 export interface Payloads {
   /** Carries out the signals of one tick; never throws (delivery.ts). */
-  deliver(signals: readonly SignalEffect[]): readonly StepResultReport[];
+  deliver(signals: readonly SignalEffect[], untilMono?: number): readonly StepResultReport[];
   /** SIGTERM for whom a leader was to stop and has not (last-call.ts). To be called each second, with every row. Never throws. */
   callTheRest(rows: readonly SnapshotPayload[]): readonly StepResultReport[];
   /** Who is gone (liveness.ts). To be called each second with every payload: what it sees is what `to all` will remember. */
@@ -45,7 +45,8 @@ export function openPayloads(options: PayloadsOptions): Payloads {
   let scanFailed = false;
 
   return {
-    deliver: (signals) => deliver(signals, { ...options, procRoot, kin, scanner, door }),
+    deliver: (signals, untilMono) =>
+      deliver(signals, { ...options, procRoot, kin, scanner, door, ...(untilMono === undefined ? {} : { untilMono }) }),
     callTheRest(rows) {
       const leaderLives = (spec: PayloadSpec): boolean =>
         isProcessSpec(spec) && processLives(spec.target.leader, procRoot);

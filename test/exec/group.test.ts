@@ -41,7 +41,7 @@ ctypes.CDLL(None).pthread_exit(None)`;
     readline.createInterface({ input: child.stdout ?? process.stdin }).once('line', resolve),
   );
   const leader = { pid: child.pid, startTicks: startTicksOf(child.pid) };
-  assert.equal(anybodyAlive({ leader, marker: newMarker() }), true);
+  assert.equal(anybodyAlive({ leader, marker: newMarker() }, true), true);
 });
 
 test('the marker is a whole entry: what only begins or ends like it is a stranger', (t) => {

@@ -352,7 +352,7 @@ describe('S5.2 when all is done', () => {
     h.pass(4 * MINUTE);
     h.restart({ downMs: 30 * SECOND });
     assert.equal(h.powerOff(), null);
-    h.pass(10 * SECOND);
+    h.pass(30 * SECOND);
     assert.equal(h.powerOff(), 'done');
     h.restart({ reboot: true });
     h.pass(HOUR);

@@ -1,4 +1,4 @@
-/** Refused requests: every one is counted, each (uid, reason) is logged once a minute. */
+/** Refused requests: every one is counted; each (uid, reason, words) is logged once a minute, as long as there is room. */
 import type { Logger } from 'pino';
 import { printable } from './printable.ts';
 
@@ -13,7 +13,9 @@ export interface Refused {
 export type RefusalLog = (refused: Refused) => void;
 
 const WINDOW_MS = 60_000;
-/** (uid, reason) pairs remembered; beyond it only the counter counts, so that nobody can fill log or memory. */
+/** Attempts of one user that are told one by one in that time: on as many processes, say. */
+const MAX_OF_USER = 32;
+/** All that is remembered; beyond it only the counter counts, so that nobody can fill log or memory. */
 const MAX_REMEMBERED = 512;
 
 export function createRefusalLog(log: Logger, count: (reason: string) => void): RefusalLog {
@@ -21,7 +23,9 @@ export function createRefusalLog(log: Logger, count: (reason: string) => void): 
   return ({ code, detail, method, route, uid }) => {
     count(code);
     const nowMs = performance.now();
-    const key = `${uid ?? ''} ${code}`;
+    const owner = `${uid ?? ''} `;
+    const told = [...seen].filter(([key, { sinceMs }]) => key.startsWith(owner) && nowMs - sinceMs < WINDOW_MS);
+    const key = told.length < MAX_OF_USER ? `${owner}${code} ${detail}` : `${owner}${code}`;
     const entry = seen.get(key);
     if (entry !== undefined && nowMs - entry.sinceMs < WINDOW_MS) {
       entry.suppressed += 1;
