@@ -152,13 +152,19 @@ test('every attempt to have somebody else’s process stopped is refused and log
   await t.test('when the deadline comes, only the one that was rightly registered is stopped', async (t) => {
     const uid = nextUid++;
     const mine = await startPayload(t, SCRIPTS.plain, { uid });
-    // With what a bystander carries too: a user's marker tells among his own processes only.
+    // What a bystander carries tells nothing of a process that does not.
     const marker = fs
       .readFileSync(`/proc/${victim.pid}/environ`, 'latin1')
       .split('\0')
       .find((entry) => entry.startsWith('MJF_TEST_PAYLOAD='));
-    const body = JSON.stringify({ name: 'a', target: { pid: mine.pid, marker } });
-    assert.equal((await askAs(uid, `${url}/v1/payloads`, 'POST', body)).status, 201);
+    const ask = (target: object) => askAs(uid, `${url}/v1/payloads`, 'POST', JSON.stringify({ name: 'a', target }));
+    const foreign = await ask({ pid: mine.pid, marker });
+    assert.deepEqual(
+      [foreign.status, JSON.parse(foreign.body).code],
+      [422, 'bad_marker'],
+      'his process does not carry it',
+    );
+    assert.equal((await ask({ pid: mine.pid })).status, 201);
     assert.equal((await agent.request(row, { method: 'DELETE' })).status, 204);
     agent.hostDirs.set('machine', 'shutdowntime', inSecs(3 + agent.slackSecs));
     await untilDead(mine.pid);

@@ -232,7 +232,10 @@ class Keeper:
             answer = json.dumps(self.start(order['start']))
         if 'end' in order:
             for pid in order['end']:
-                os.kill(pid, END)
+                try:
+                    os.kill(pid, END)
+                except ProcessLookupError:
+                    pass  # It has ended by itself meanwhile, and was reaped.
             while any(is_there(pid, self.alive.get(pid)) for pid in order['end']):
                 time.sleep(0.002)
                 self.reap()
