@@ -41,5 +41,8 @@ function samePayloads(a: readonly SnapshotPayload[], b: readonly SnapshotPayload
 function sameRow(a: SnapshotPayload, b: SnapshotPayload | undefined): boolean {
   if (b === undefined || a.spec !== b.spec || a.state !== b.state || a.deadlineMs !== b.deadlineMs) return false;
   if (a.stopAtMs !== b.stopAtMs || a.episode !== b.episode || a.plan.length !== b.plan.length) return false;
-  return a.plan.every((step, index) => step.state === b.plan[index]?.state && step.dueMs === b.plan[index]?.dueMs);
+  return a.plan.every((step, index) => {
+    const other = b.plan[index];
+    return step.state === other?.state && step.dueMs === other.dueMs && step.rest === other.rest;
+  });
 }
