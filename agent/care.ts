@@ -120,8 +120,8 @@ export function openCare(options: CareOptions): Care {
   finder.configure(config.payloads);
 
   /** Also for units that systemd does not stop: their processes are signalled like any others. */
-  function deliver(effects: readonly SignalEffect[]): readonly StepResultReport[] {
-    const results = payloads.deliver(effects);
+  function deliver(effects: readonly SignalEffect[], untilMono?: number): readonly StepResultReport[] {
+    const results = payloads.deliver(effects, untilMono);
     for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
     return results;
   }
@@ -142,10 +142,9 @@ export function openCare(options: CareOptions): Care {
   }
 
   const turns = openTurns({
-    deliver: payloads.deliver,
+    deliver,
     now,
     done(results, signals) {
-      for (const { step, outcome } of results) count('mjf_signals_total', { signal: step.signal, outcome });
       submit({ type: 'steps_done', results });
       // Once all are out: afterwards somebody will ask what was done to which job.
       const names = new Map(signals.map(({ payload }) => [payload.id, payload.name]));

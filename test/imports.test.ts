@@ -148,6 +148,8 @@ describe('arrows', () => {
     // How the agent knows itself: by its id on every answer, and by name.
     'agent/instance.ts',
     'agent/own-endpoint.ts',
+    // The wait with an end, that every retry and poll takes.
+    'agent/pause.ts',
     // The one door through which children are started, the reader of a share among them.
     'agent/spawn-clean.ts',
     'agent/version.ts',

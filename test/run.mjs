@@ -19,8 +19,11 @@ const SLOW = {
   guest: 'needs a virtual machine: see test/guest',
   bench: 'npm run bench:latency',
 };
-/** The tests start processes of their own; more files at once only make each other late. */
-const FILES_AT_ONCE = 4;
+/**
+ * The tests start processes of their own; more files at once only make each other late. The slow ones wait for real instants
+ * with dozens of processes, and those named `*.alone.slow.test.ts` with hundreds: these come last, one by one.
+ */
+const FILES_AT_ONCE = { fast: 4, slow: 2, faults: 4, systemd: 4 };
 
 const [suite = 'fast', ...patterns] = process.argv.slice(2);
 if (!['fast', 'slow', 'faults', 'systemd'].includes(suite)) {
@@ -56,25 +59,46 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
-const child = spawn(
-  process.execPath,
-  [
-    '--import',
-    'tsx',
-    '--test',
-    `--test-concurrency=${FILES_AT_ONCE}`,
-    `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`,
-    '--test-reporter-destination=stdout',
-    `--test-reporter=${path.join(TEST, 'support/failures.mjs')}`,
-    // .ci/run names a file, to show it once more at its very end.
-    `--test-reporter-destination=${process.env.MJF_TEST_FAILURES ?? 'stderr'}`,
-    ...chosen.map((file) => path.join('test', file)),
-  ],
-  { cwd: ROOT, stdio: 'inherit' },
-);
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-child.on('error', (error) => {
-  console.error(`cannot start the tests: ${error.message}`);
-  process.exit(1);
-});
-child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)));
+const isAlone = (file) => file.endsWith('.alone.slow.test.ts');
+const rounds = [
+  { files: chosen.filter((file) => !isAlone(file)), atOnce: FILES_AT_ONCE[suite] },
+  { files: chosen.filter(isAlone), atOnce: 1 },
+].filter(({ files }) => files.length > 0);
+
+/** @returns the exit code of one round */
+function run({ files, atOnce }, number) {
+  // .ci/run names a file, to show it once more at its very end.
+  const failures = process.env.MJF_TEST_FAILURES;
+  const child = spawn(
+    process.execPath,
+    [
+      '--import',
+      'tsx',
+      '--test',
+      `--test-concurrency=${atOnce}`,
+      `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`,
+      '--test-reporter-destination=stdout',
+      `--test-reporter=${path.join(TEST, 'support/failures.mjs')}`,
+      `--test-reporter-destination=${failures === undefined ? 'stderr' : `${failures}.${number}`}`,
+      ...files.map((file) => path.join('test', file)),
+    ],
+    { cwd: ROOT, stdio: 'inherit' },
+  );
+  const pass = (signal) => child.kill(signal);
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, pass);
+  return new Promise((resolve) => {
+    child.on('error', (error) => {
+      console.error(`cannot start the tests: ${error.message}`);
+      resolve(1);
+    });
+    child.on('exit', (code, signal) => {
+      for (const each of ['SIGINT', 'SIGTERM']) process.off(each, pass);
+      if (signal === 'SIGINT') process.exit(130);
+      resolve(code ?? 1);
+    });
+  });
+}
+
+let worst = 0;
+for (const [number, round] of rounds.entries()) worst = Math.max(worst, await run(round, number));
+process.exit(worst);

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import { type DaemonAnswer, request } from '../client.ts';
 import type { StepResultReport } from '../lifetime/types.ts';
+import { pause } from '../pause.ts';
 import { type DaemonPlan, planOfLifetime, planOfRow } from './daemon-plan.ts';
 import { ANSWER_BOUND_MS, openDaemonRow, type RowTarget } from './daemon-row.ts';
 import { type DaemonWord, type KnownDeadline, settles, wordOf } from './daemon-word.ts';
@@ -152,7 +153,7 @@ export function openDaemonLink(options: {
         if (id === null || !(await readMachine())) unanswered();
         tellWaiting();
       }
-      await pause(RETRY_MS * (0.5 + Math.random()), stop.signal);
+      await pause(RETRY_MS * (0.5 + Math.random()), stop.signal, true);
     }
   }
 
@@ -198,15 +199,3 @@ export function openDaemonLink(options: {
 
 const takesBack = (plan: DaemonPlan, before: DaemonPlan | null): boolean =>
   before !== null && before.deadlineMs !== null && (plan.deadlineMs === null || plan.deadlineMs > before.deadlineMs);
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(end, ms);
-    signal.addEventListener('abort', end, { once: true });
-    function end(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    }
-  });
-}

@@ -1,6 +1,6 @@
 /** One hook program as a process: started, or followed after a restart of the agent; ended when its time is over. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isZombie, ProcessUnreadableError, readProcessStat } from '../payloads/process.ts';
+import { processLives, readProcessStat } from '../payloads/process.ts';
 import { type SpawnUser, spawnClean } from '../spawn-clean.ts';
 import { type Group, openGroup } from './group.ts';
 import type { HookOutcome, HookProgram } from './hand.ts';
@@ -86,7 +86,7 @@ export interface FollowOptions extends ProgramOptions {
 export function followProgram(program: HookProgram, options: FollowOptions): Promise<HookOutcome> {
   const begun = performance.now();
   const { procRoot, uid } = options;
-  const lives = (): boolean => programLives(program, procRoot);
+  const lives = (): boolean => processLives(program, procRoot);
   const group = openGroup(program, { procRoot, uid, child: null });
   const reading = readPipes(lives() ? reopenPipes(program, procRoot) : [], options.onLine);
   const over = (async (): Promise<Ended> => {
@@ -97,17 +97,6 @@ export function followProgram(program: HookProgram, options: FollowOptions): Pro
     return { code: null, signal: null };
   })();
   return supervise(group, over, reading, begun, options);
-}
-
-/** Whether it still runs. One that we may not look at counts as running. */
-export function programLives({ pid, startTicks }: HookProgram, procRoot: string): boolean {
-  try {
-    const stat = readProcessStat(pid, procRoot);
-    return stat !== null && stat.startTicks === startTicks && !isZombie(stat);
-  } catch (error) {
-    if (error instanceof ProcessUnreadableError) return true;
-    throw error;
-  }
 }
 
 async function supervise(

@@ -4,7 +4,7 @@ import { createGroupDoor, type GroupDoor } from './cgroup-target.ts';
 import { createKin, type Kin } from './kin.ts';
 import { createMarkerReader, type MarkerReader } from './marker.ts';
 import { createScanner, isProcessSpec, type ProcessSpec, type ProcessTable } from './members.ts';
-import { isZombie, ProcessUnreadableError, readProcess, readProcessStat } from './process.ts';
+import { isZombie, ProcessUnreadableError, processLives, readProcess } from './process.ts';
 
 export interface Gone {
   /** Ids of payloads of which no process is left. */
@@ -100,15 +100,4 @@ export function findGone(specs: readonly PayloadSpec[], procRoot = '/proc', opti
 
 function markersOf(specs: readonly PayloadSpec[]): ReadonlySet<string> {
   return new Set(specs.flatMap(({ target }) => (target.kind === 'process' ? (target.marker ?? []) : [])));
-}
-
-/** A zombie does not; what cannot be read does. */
-export function processLives(ref: ProcessRef, procRoot: string): boolean {
-  try {
-    const stat = readProcessStat(ref.pid, procRoot);
-    return stat !== null && stat.startTicks === ref.startTicks && !isZombie(stat);
-  } catch (error) {
-    if (error instanceof ProcessUnreadableError) return true;
-    throw error;
-  }
 }

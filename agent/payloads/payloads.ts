@@ -7,9 +7,10 @@ import { createGroupDoor } from './cgroup-target.ts';
 import { deliver, type SignalEffect } from './delivery.ts';
 import { createKin } from './kin.ts';
 import { lastCalls } from './last-call.ts';
-import { findGone, type Gone, processLives } from './liveness.ts';
+import { findGone, type Gone } from './liveness.ts';
 import { carries } from './marker.ts';
 import { createScanner, isProcessSpec, type ProcessSpec, type ProcessTable, readLeader } from './members.ts';
+import { processLives } from './process.ts';
 
 export interface PayloadsOptions {
   readonly procRoot?: string;

@@ -1,5 +1,6 @@
 /** What /proc says of a process, read synchronously: an identity that is read with await in between is no identity. */
 import fs from 'node:fs';
+import type { ProcessRef } from '../lifetime/types.ts';
 
 /**
  * One read must hold the whole of `stat` (below 600 bytes), of `status` as far as `Uid:` (below 400), and of `cgroup`: in
@@ -125,6 +126,17 @@ export function readCgroup(pid: number, procRoot = '/proc'): string | null {
  */
 export function isZombie(stat: ProcessStat): boolean {
   return (stat.state === 'Z' && !(stat.threads > 1)) || stat.state === 'X';
+}
+
+/** Whether this very process still runs. One that we may not look at counts as running. */
+export function processLives(ref: ProcessRef, procRoot = '/proc'): boolean {
+  try {
+    const stat = readProcessStat(ref.pid, procRoot);
+    return stat !== null && stat.startTicks === ref.startTicks && !isZombie(stat);
+  } catch (error) {
+    if (error instanceof ProcessUnreadableError) return true;
+    throw error;
+  }
 }
 
 export function isKernelThread(stat: ProcessStat): boolean {

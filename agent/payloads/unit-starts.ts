@@ -1,8 +1,8 @@
 /** Starts again what a stop took down that was then cancelled (SEMANTICS S3.6): order, attempts, and their end. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { HandResult } from '../hand/hand.ts';
 import type { Effect, Input } from '../lifetime/types.ts';
+import { pause as waitOut } from '../pause.ts';
 import { startOrder } from './unit-names.ts';
 import type { UnitRow } from './unit-rows.ts';
 import type { Units, UnitsNow } from './units.ts';
@@ -57,7 +57,7 @@ interface Pending {
   readonly stop: AbortController;
 }
 
-export function openUnitStarts({ units, submit, log, pause = defaultPause }: UnitStartsOptions): UnitStarts {
+export function openUnitStarts({ units, submit, log, pause = waitOut }: UnitStartsOptions): UnitStarts {
   const pending = new Set<Pending>();
   const orders = new Set<Promise<unknown>>();
   let closed = false;
@@ -205,7 +205,3 @@ function fateOf(unit: string, now: UnitsNow | null, ordered: HandResult): 'up' |
 }
 
 const isUp = ({ active }: UnitRow): boolean => active === 'active' || active === 'reloading' || active === 'activating';
-
-async function defaultPause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { ref: false, signal }).catch(() => undefined);
-}

@@ -2,10 +2,11 @@
  * One key of GCE's metadata, watched by hanging GETs: the service answers when the value changes, or with the old one after
  * `timeout_sec`. Emulators know this in part, wrongly, or not at all; a key must be seen in time and cheaply with all of them.
  */
+
+import { pause } from '../pause.ts';
 import type { GceRequest } from './gce-client.ts';
 import type { MetadataAnswer } from './metadata.ts';
 import type { Part, PartReport } from './parts.ts';
-import { pause } from './pause.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 export interface WatchedKey {

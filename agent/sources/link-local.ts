@@ -6,9 +6,9 @@
 import http from 'node:http';
 import type https from 'node:https';
 import { instanceId } from '../instance.ts';
+import { pause } from '../pause.ts';
 import { exchange } from './link-local-exchange.ts';
 import { parseTarget, type Target } from './link-local-target.ts';
-import { pause } from './pause.ts';
 
 /**
  * Stable codes of what went wrong. `reset`: the connection broke; `protocol`: what came is not one whole HTTP response

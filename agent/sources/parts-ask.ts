@@ -1,6 +1,7 @@
 /** One question to one part, surely bounded, and the part's own following kept alive. */
+
+import { pause } from '../pause.ts';
 import type { Part, PartReport } from './parts.ts';
-import { pause } from './pause.ts';
 import { type ReadContext, SourceError } from './source.ts';
 
 export interface Asked {

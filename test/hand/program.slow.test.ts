@@ -4,7 +4,8 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { HookOutcome, HookProgram } from '../../agent/hand/hand.ts';
 import { LINE_LIMITS } from '../../agent/hand/lines.ts';
-import { followProgram, programLives, runProgram, type StartOptions } from '../../agent/hand/program.ts';
+import { followProgram, runProgram, type StartOptions } from '../../agent/hand/program.ts';
+import { processLives } from '../../agent/payloads/process.ts';
 import { isAlive, untilDead } from '../support/processes.ts';
 import { bounded, isRoot, OWN_UID, place, script, until } from './fixture.ts';
 
@@ -77,7 +78,7 @@ test('standard input is the whole text, output comes as lines, the code is told,
   );
   assert.ok(lines.includes('stdout /'));
   assert.deepEqual(fs.readdirSync(`${dir}/scratch`), []);
-  assert.equal(programLives(await program, '/proc'), false);
+  assert.equal(processLives(await program, '/proc'), false);
 });
 
 test('it has a session of its own, and exactly the environment that it was given', async (t) => {
@@ -181,7 +182,7 @@ test('a program goes on when the one that started it ends, and is followed by th
   assert.equal(agent.signal, 'SIGKILL', agent.stderr);
   const program: HookProgram = JSON.parse(agent.stdout);
   t.after(() => endGroup(program.pid));
-  assert.ok(programLives(program, '/proc'));
+  assert.ok(processLives(program, '/proc'));
   const lines: string[] = [];
   const outcome = followProgram(program, {
     timeoutMs: 20_000,

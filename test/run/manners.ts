@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { isEnd, MANNERS, type Manner, type TakesTerm, type ZooRecord } from '../support/zoo.ts';
 
-/** `[stop]` of the daemon: long enough for who needs three seconds. */
-export const GRACE_SECS = 6;
-const KILL_SECS = 1;
+/** `[stop]` of the daemon: long enough for who needs three seconds, also on a busy machine. */
+export const GRACE_SECS = 12;
+const KILL_SECS = 2;
 export const CONFIG = `[stop]\ngrace = "${GRACE_SECS}s"\nsteps = [ { at = "grace", signal = "SIGTERM" }, { at = "${KILL_SECS}s", signal = "SIGKILL" } ]\n`;
 /** The first step of anybody. */
-export const FIRST_STEP_SECS = 7;
+export const FIRST_STEP_SECS = 14;
 
 interface Step {
   readonly secs: number;
@@ -18,16 +18,16 @@ interface Step {
 /** What a registration says of its own stopping; the steps that follow from it. */
 const POLICIES = {
   'as configured': { body: {}, steps: usual(GRACE_SECS) },
-  'own grace': { body: { grace_secs: 4.5 }, steps: usual(4.5) },
+  'own grace': { body: { grace_secs: 9 }, steps: usual(9) },
   'own steps': ownSteps([
     { secs: FIRST_STEP_SECS, signal: 'SIGUSR1' },
-    { secs: 5, signal: 'SIGTERM' },
-    { secs: 0.5, signal: 'SIGKILL' },
+    { secs: 10, signal: 'SIGTERM' },
+    { secs: 1, signal: 'SIGKILL' },
   ]),
   'all are told': ownSteps([
-    { secs: 6.5, signal: 'SIGUSR2', to: 'all' },
-    { secs: 5.5, signal: 'SIGTERM', to: 'all' },
-    { secs: 1.5, signal: 'SIGKILL' },
+    { secs: 13, signal: 'SIGUSR2', to: 'all' },
+    { secs: 11, signal: 'SIGTERM', to: 'all' },
+    { secs: 3, signal: 'SIGKILL' },
   ]),
 } as const satisfies Readonly<Record<string, { readonly body: object; readonly steps: readonly Step[] }>>;
 type PolicyName = keyof typeof POLICIES;

@@ -26,7 +26,7 @@ import {
 /** More than 300 payloads, some of which are several processes. */
 const COPIES = 5;
 /** Announced so long before the first step: rows are read meanwhile. */
-const READING_SECS = 4;
+const READING_SECS = 10;
 const BYSTANDERS = 40;
 
 const skip = process.getuid?.() !== 0 ? 'needs root, for payloads of several users' : (whyNoZoo() ?? false);
