@@ -338,7 +338,7 @@ export function startAgent(options: AgentOptions): Agent {
     register,
     filesWritten,
     submit: beat.submit,
-    jobOutput: (name, body) => reports.put(name, body),
+    jobOutput: async (name, body) => reports.put(name, body),
     readiness: () => readiness(ready, files.broken(), channels.silent()),
     health() {
       const silent = clock.now().mono - beat.lastTickMono();

@@ -15,6 +15,8 @@ export interface Publication {
   /** Values as published, without newline. */
   readonly machine: Readonly<Record<string, string>>;
   readonly job: Readonly<Record<string, string>>;
+  /** The machine's answer as keys like those of a feature directory (S5.1); empty where there is none. */
+  readonly jobstatus: Readonly<Record<string, string>>;
   /** A payload's own view by its secret token (machine side is the common one). */
   readonly views: Readonly<Record<string, { readonly job: Readonly<Record<string, string>> }>>;
   readonly payloads: readonly SnapshotPayload[];
@@ -77,7 +79,7 @@ export interface AgentPort {
   /** Runs the heart on an input; effects are carried out before it returns, but for reports and files over their bound. */
   submit(input: Input): void;
   /** A file for the site (`PUT /joboutputs/NAME`), already checked for name and size; queued if the site does not answer. */
-  jobOutput(name: string, body: Buffer, uid: number): 'stored' | 'no_channel' | 'full';
+  jobOutput(name: string, body: Buffer, uid: number): Promise<'stored' | 'no_channel' | 'full'>;
   readiness(): { readonly ready: boolean; readonly reason: string };
   /** Liveness: false when the main loop's own work is overdue. */
   health(): { readonly healthy: boolean; readonly reason: string };

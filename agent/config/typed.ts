@@ -43,7 +43,15 @@ export function toConfig(raw: RawConfig, knownSources: readonly string[]): Confi
       shutdownTimeFile: raw.publish?.shutdown_time_file ?? null,
       linkEtc: raw.publish?.link_etc ?? publishDefaults.link_etc.default,
     },
-    report: { joboutputs: raw.report?.joboutputs === undefined ? null : toJobOutputs(raw.report.joboutputs) },
+    report: {
+      joboutputs: raw.report?.joboutputs === undefined ? null : toJobOutputs(raw.report.joboutputs),
+      directory: { enabled: true, path: '/run/mjf-host/jobstatus' },
+      onegate: { enabled: true },
+      gce: { enabled: true },
+      vmware: { enabled: true },
+      azure: { enabled: true, ackShared: false },
+      codes: {},
+    },
     log: { level: raw.log?.level ?? top.log.properties.level.default },
     adminGroup: raw.admin_group ?? null,
   };

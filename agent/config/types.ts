@@ -1,5 +1,5 @@
 /** The configuration as the program uses it: camel case, durations in milliseconds, every default filled in. */
-import type { EscalationStep, HookEvent, Policy } from '../lifetime/types.ts';
+import type { EscalationStep, FinalWord, HookEvent, Policy } from '../lifetime/types.ts';
 import type { ListenAddress } from './listen.ts';
 import type { LogLevel } from './log-levels.ts';
 
@@ -36,7 +36,7 @@ export interface Config {
     readonly shutdownTimeFile: string | null;
     readonly linkEtc: boolean;
   };
-  readonly report: { readonly joboutputs: JobOutputsConfig | null };
+  readonly report: ReportConfig;
   readonly log: { readonly level: LogLevel };
   /** Group that may use `admin.sock`; null = root alone. */
   readonly adminGroup: string | null;
@@ -79,6 +79,20 @@ export interface WebhookConfig {
   readonly caFile: string | null;
   readonly certFile: string | null;
   readonly keyFile: string | null;
+}
+
+/** `[report]`: how the machine's answer and last word reach the site. What is not there for a machine is not used. */
+export interface ReportConfig {
+  readonly joboutputs: JobOutputsConfig | null;
+  /** The answer as key files in a directory that the host shares; used where it exists. */
+  readonly directory: { readonly enabled: boolean; readonly path: string };
+  readonly onegate: { readonly enabled: boolean };
+  readonly gce: { readonly enabled: boolean };
+  readonly vmware: { readonly enabled: boolean };
+  /** `ackShared`: also events that are about other machines, too (S5.4). */
+  readonly azure: { readonly enabled: boolean; readonly ackShared: boolean };
+  /** `[report.codes]`: what an exit code of `exec`'s payload means to the site. Keys `0` to `255`, `signal`, `other`. */
+  readonly codes: Readonly<Record<string, FinalWord>>;
 }
 
 /** `[report.joboutputs]`. Both places null: the table gives only details of a place that the host names. */

@@ -82,7 +82,12 @@ function offsetAfter({ clock }: SourceRecord, byMs: number): SourceRecord['clock
 /** The anchor stays: the time after a SIGTERM is counted monotonically (S3.5). A wall limit counts from when it began. */
 function shiftPayload(record: PayloadRecord, shift: Shift): PayloadRecord {
   const { spec, episode } = record;
-  const moved = { ...record, spec: { ...spec, registeredMs: shift(spec.registeredMs) } };
+  const { canTerminate } = spec;
+  // What it promised is a time of its own; what it still needs was counted from ours.
+  const said = canTerminate?.untilMs !== undefined && {
+    canTerminate: { ...canTerminate, untilMs: shift(canTerminate.untilMs) },
+  };
+  const moved = { ...record, spec: { ...spec, registeredMs: shift(spec.registeredMs), ...said } };
   if (episode === null || episode.ended === null) return moved;
   return { ...moved, episode: { ...episode, ended: { ...episode.ended, atMs: shift(episode.ended.atMs) } } };
 }

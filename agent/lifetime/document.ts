@@ -2,7 +2,7 @@
  * The Snapshot as documented JSON (DESIGN.md, "Interfaces"): whole UNIX seconds, absolute instants only. One function, so
  * that file, GET and stream cannot disagree. Times are rounded down: nobody is told to have time that is not there.
  */
-import type { Snapshot, SnapshotFeature } from './types.ts';
+import type { MachineAnswer, Snapshot, SnapshotFeature } from './types.ts';
 
 const secs = (ms: number | null): number | null => (ms === null ? null : Math.floor(ms / 1000));
 
@@ -19,7 +19,7 @@ export function lifetimeDocument(snapshot: Snapshot): Readonly<Record<string, un
     overdue: snapshot.overdue,
     next_change: secs(snapshot.nextChangeMs),
     termination_allowed: snapshot.terminationAllowed,
-    can_terminate: canTerminate === null ? null : { now: canTerminate.now, at: secs(canTerminate.atMs) },
+    can_terminate: canTerminate === null ? null : answer(canTerminate),
     notices: snapshot.notices.map((notice) => ({
       id: notice.id,
       source: notice.source,
@@ -44,6 +44,21 @@ export function lifetimeDocument(snapshot: Snapshot): Readonly<Record<string, un
     })),
     payloads: snapshot.payloads,
   };
+}
+
+/** The same answer as keys of a directory (like HSF-TN-2016-02: bare numbers, absent is absent); none where there is no answer. */
+export function jobStatus({ canTerminate }: Snapshot): Readonly<Record<string, string>> {
+  if (canTerminate === null) return {};
+  const { now, at, must_not_until: until, progress } = answer(canTerminate);
+  const numbers = { can_terminate_at: at, must_not_terminate_until: until, progress };
+  const known = Object.entries(numbers).flatMap(([key, value]) => (value === null ? [] : [[key, String(value)]]));
+  return { can_terminate: now ? '1' : '0', ...Object.fromEntries(known) };
+}
+
+/** Rounded up, unlike everything else here: nobody is told that work is safe before it is. */
+function answer({ now, atMs, mustNotUntilMs, progress }: MachineAnswer) {
+  const up = (ms: number | null): number | null => (ms === null ? null : Math.ceil(ms / 1000));
+  return { now, at: up(atMs), must_not_until: up(mustNotUntilMs), progress };
 }
 
 function features(side: Readonly<Record<string, SnapshotFeature>>): Readonly<Record<string, unknown>> {

@@ -112,6 +112,7 @@ function add(
     expired: held.dismissed === true || (DEADLINE_KINDS.has(kind) && planMs !== null && planMs < state.bootWallMs),
     ignored: state.operator.ignored.includes(id),
     brokenPromise,
+    ...(value.awaits && { awaits: value.awaits }),
   });
 }
 

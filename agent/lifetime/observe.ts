@@ -331,7 +331,11 @@ function updateNotice(old: KnownNotice, next: StatedNotice, wasGone: boolean, no
 }
 
 const sameNotice = (a: KnownNotice, b: KnownNotice): boolean =>
-  a.kind === b.kind && a.deadlineMs === b.deadlineMs && a.reason === b.reason && a.onlyEarlier === b.onlyEarlier;
+  a.kind === b.kind &&
+  a.deadlineMs === b.deadlineMs &&
+  a.reason === b.reason &&
+  a.onlyEarlier === b.onlyEarlier &&
+  a.awaits === b.awaits;
 
 function readClock(record: SourceRecord, answer: Answer, now: Instant): SourceRecord['clock'] {
   if (answer.hostNowMs === undefined) return record.clock;

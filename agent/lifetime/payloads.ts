@@ -23,6 +23,7 @@ import { payloadDeadline } from './steps.ts';
 import { isReservation, isSamePayload, pidOf } from './target.ts';
 import { type Effect, hookOf, type Input, type Instant, type PayloadChange, type PayloadSpec } from './types.ts';
 import { earliest, type Wake } from './wake.ts';
+import { payloadEnded, said } from './words.ts';
 
 export type PayloadInput = Extract<
   Input,
@@ -35,7 +36,9 @@ export type PayloadInput = Extract<
       | 'unit_running'
       | 'units_started'
       | 'deliverer_gone'
-      | 'steps_done';
+      | 'steps_done'
+      | 'final_word'
+      | 'step_failed';
   }
 >;
 
@@ -69,6 +72,14 @@ export function applyToPayloads(state: State, input: PayloadInput, now: Instant,
       );
     case 'steps_done':
       return stepsDone(state, input.results, now);
+    case 'final_word':
+      return finalWord(state, input, effects);
+    case 'step_failed':
+      return changePayload(state, input.id, (record) =>
+        record.episode?.number === input.step.episode && record.episode.ended === null
+          ? { ...record, failed: { episode: input.step.episode, detail: input.detail } }
+          : record,
+      );
   }
 }
 
@@ -133,7 +144,7 @@ function gone(
     if (!wasAlive) return state;
     if (isRunning && hasStopped(record)) {
       effects.push(log('info', 'unit_stopped', { payload: id }, `${record.spec.name} is stopped`));
-      return { ...state, payloads: { ...state.payloads, [id]: wentDown(record) }, tally: ended(state, now) };
+      return { ...withEnd(state, record, now), payloads: { ...state.payloads, [id]: wentDown(record) } };
     }
     if (isStarting(record, now)) return state;
   }
@@ -141,10 +152,32 @@ function gone(
   effects.push(log('info', 'payload_gone', { payload: id, why }, `payload ${id} ${why}`));
   // Nobody has said that it ended: it is only none of ours any more (S5.2).
   const hasLived = wasAlive && (lived === true || !isReservation(record.spec)) && why !== 'unconfigured';
-  return { ...state, payloads: rest, tally: hasLived ? ended(state, now) : state.tally };
+  return { ...(hasLived ? withEnd(state, record, now) : state), payloads: rest };
 }
 
-const ended = ({ tally }: State, now: Instant): State['tally'] => ({ ended: tally.ended + 1, lastEndMono: now.mono });
+const withEnd = (state: State, record: PayloadRecord, now: Instant): State => ({
+  ...state,
+  tally: { ended: state.tally.ended + 1, lastEndMono: now.mono },
+  words: payloadEnded(state.words, record),
+});
+
+/** What the payload itself says counts before what is read from its exit code, whichever comes first. */
+function finalWord(
+  state: State,
+  { id, word }: Extract<PayloadInput, { readonly type: 'final_word' }>,
+  effects: Effect[],
+): State {
+  const record = id === undefined ? undefined : own(state.payloads, id);
+  if (id !== undefined && record === undefined) return state;
+  const fields = { ...(id !== undefined && { payload: id }), code: word.code, by: word.by };
+  effects.push(
+    log('info', 'final_word', fields, `${record?.spec.name ?? 'the operator'} says ${word.code} to the site`),
+  );
+  if (id === undefined) return { ...state, words: said(state.words, word) };
+  return changePayload(state, id, (before) =>
+    word.by === 'exit' && before.spec.word?.by === 'payload' ? before : { ...before, spec: { ...before.spec, word } },
+  );
+}
 
 function changePayload(state: State, id: string, change: (record: PayloadRecord) => PayloadRecord): State {
   const before = own(state.payloads, id);

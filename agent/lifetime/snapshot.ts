@@ -1,20 +1,13 @@
 /** The one truth put together from the state at one moment. */
+import { machineAnswer } from './answer.ts';
 import { payloadState } from './escalation.ts';
 import { byRank, mergeFeatures } from './merge.ts';
 import { decisiveNotice, drainNotices, isStale, type NoticeInForce } from './notice.ts';
 import { clockOffsetMs } from './observe.ts';
 import { type MachinePlan, nextPhaseChangeMs, phaseAt } from './phase.ts';
 import { isAlive } from './restart.ts';
-import type { PayloadRecord, SourceRecord, State } from './state.ts';
-import type {
-  CanTerminate,
-  Instant,
-  PayloadState,
-  Pointers,
-  Snapshot,
-  SnapshotNotice,
-  SnapshotSource,
-} from './types.ts';
+import type { SourceRecord, State } from './state.ts';
+import type { Instant, PayloadState, Pointers, Snapshot, SnapshotNotice, SnapshotSource } from './types.ts';
 
 export function buildSnapshot(
   state: State,
@@ -45,7 +38,11 @@ export function buildSnapshot(
     reason: cause === undefined ? null : `${cause.source}: ${cause.reason}`,
     overdue: plan.deadlineMs !== null && now.wall >= plan.deadlineMs,
     terminationAllowed: allowed === undefined ? null : allowed.value === '1',
-    canTerminate: canTerminate(payloads, state.tally.ended),
+    canTerminate: machineAnswer(
+      payloads.map(({ spec }) => spec),
+      state.tally.ended,
+      now.wall,
+    ),
     notices: notices.map(shown),
     machine,
     job,
@@ -76,16 +73,4 @@ function sourceState(state: State, record: SourceRecord, now: Instant): Snapshot
     clockOffsetSecs: offsetMs === 0 ? null : Math.round(offsetMs / 1000),
     faults: record.faults,
   };
-}
-
-/**
- * The machine's answer to the site as far as the payloads have given theirs (S5.1, S5.2): unknown as long as nobody ever
- * registered, "now" once all have ended, else only what every living payload says of itself.
- */
-function canTerminate(payloads: readonly PayloadRecord[], ended: number): CanTerminate | null {
-  if (payloads.length === 0) return ended === 0 ? null : { now: true, atMs: null };
-  const answers = payloads.map((record) => record.spec.canTerminate);
-  if (answers.every((answer) => answer?.now === true)) return { now: true, atMs: null };
-  const times = answers.map((answer) => (answer?.now ? 0 : (answer?.atMs ?? null)));
-  return { now: false, atMs: times.some((at) => at === null) ? null : Math.max(...times.map(Number)) };
 }

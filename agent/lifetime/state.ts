@@ -16,6 +16,7 @@ import {
   type StepRef,
   type StepResultReport,
 } from './types.ts';
+import { NOTHING_SAID, type WordsRecord } from './words.ts';
 
 /** More than any time zone, or its summer time, makes a clock wrong by. */
 const LONG_PAST_MS = 86_400_000;
@@ -98,6 +99,8 @@ export interface PayloadRecord {
   readonly registeredMono?: number;
   /** A signal went out in an episode that this one has replaced: it stays `stopping` (S3.6). */
   readonly wasSignalled?: true;
+  /** A program among the steps of this episode has failed, in words for the site. */
+  readonly failed?: { readonly episode: number; readonly detail: string };
   /** Of a unit: what we have stopped, and whether it is being started again (S3.6). */
   readonly restart?: UnitRestart;
 }
@@ -139,6 +142,7 @@ export interface State {
   readonly operator: OperatorRecord;
   readonly payloads: Readonly<Record<string, PayloadRecord>>;
   readonly tally: Tally;
+  readonly words: WordsRecord;
   /**
    * Since when somebody who lives might not have been found yet, monotonic: a configuration has just come that may bring
    * payloads along, as it does first of all in each run of the agent (S5.2). Never written down.
@@ -174,6 +178,7 @@ export function initialState(bootWallMs: number, firstBootMs: number): State {
     operator: { notices: {}, ignored: [] },
     payloads: {},
     tally: { ended: 0, lastEndMono: null },
+    words: NOTHING_SAID,
     unfoundSinceMono: null,
     pastSinceMono: null,
     hooks: NOTHING_TOLD,
@@ -204,6 +209,7 @@ export function partsOf(state: State): Map<string, unknown> {
   const parts = new Map<string, unknown>([
     ['operator', state.operator],
     ['tally', state.tally],
+    ['words', state.words],
     ['hooks', state.hooks],
   ]);
   for (const [name, record] of Object.entries(state.sources)) parts.set(`source/${name}`, record);
@@ -211,8 +217,9 @@ export function partsOf(state: State): Map<string, unknown> {
   return parts;
 }
 
-/** Parts that outlive a boot: what the host announced, and the operator's word. Payloads and steps die with the boot (S4.1). */
-export const outlivesBoot = (key: string): boolean => key === 'operator' || key.startsWith('source/');
+/** Parts that outlive a boot: what the host announced, the operator's word, and the last words of those who have ended. Payloads and steps die with the boot (S4.1). */
+export const outlivesBoot = (key: string): boolean =>
+  key === 'operator' || key === 'words' || key.startsWith('source/');
 
 /**
  * A state from the parts that a former run wrote. Of the same boot: everything, where steps that were about to be taken
@@ -232,7 +239,7 @@ export function restoreState(
   const { sameBoot, bootWallMs, firstBootMs, now } = options;
   const sources: Record<string, SourceRecord> = {};
   const payloads: Record<string, PayloadRecord> = {};
-  let { operator, tally, hooks } = initialState(bootWallMs, firstBootMs);
+  let { operator, tally, words, hooks } = initialState(bootWallMs, firstBootMs);
   for (const [key, value] of parts) {
     const name = key.slice(key.indexOf('/') + 1);
     // The checksums vouch for the content; a part without the expected shape comes from another version and is left out.
@@ -250,6 +257,8 @@ export function restoreState(
           };
     } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
       tally = withLastEnd(value, now);
+    } else if (key === 'words' && hasShape<WordsRecord>(value, 'worst', 'stopped', 'done', 'due', 'disorder')) {
+      words = sameBoot ? value : { ...value, due: false };
     } else if (sameBoot && key === 'hooks' && hasShape<HooksRecord>(value, 'runs', 'phase', 'notices', 'open')) {
       hooks = restoredHooks(value);
     }
@@ -265,6 +274,7 @@ export function restoreState(
     operator,
     payloads: mapValues(payloads, forRepeat),
     tally,
+    words,
     hooks,
   };
 }

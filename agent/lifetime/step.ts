@@ -3,6 +3,7 @@
  * be done. No clock, no I/O; a crash is a replay (DESIGN.md, "One direction of flow").
  */
 
+import { answerWake } from './answer.ts';
 import { clockStepped } from './clock-step.ts';
 import { payloadRow } from './escalation.ts';
 import { applyReading, CONFIRM_ABSENCE_MS, type KnownNotice, own, pruneGone } from './held.ts';
@@ -13,6 +14,7 @@ import { observe } from './observe.ts';
 import { advancePayloads, applyToPayloads } from './payloads.ts';
 import { type MachinePlan, machinePlan, nextPhaseChangeMs } from './phase.ts';
 import { powerOff } from './power.ts';
+import { isAlive } from './restart.ts';
 import { buildSnapshot } from './snapshot.ts';
 import { newSource, partsOf, type SourceRecord, type State } from './state.ts';
 import type {
@@ -27,6 +29,7 @@ import type {
   StepResult,
 } from './types.ts';
 import { earliest, type Wake } from './wake.ts';
+import { lastWord, releasedNotices } from './words.ts';
 
 /** Ids are shown with their source in front; the operator may give them back either way. */
 const OPERATOR_PREFIX = /^operator\//;
@@ -47,8 +50,21 @@ export function step(before: State, input: Input, now: Instant): StepResult<Stat
   const payloads = Object.values(state.payloads).map((record) => payloadRow(record, state.policy, plan));
   const power = powerOff(state, plan, now);
   effects.unshift(...changedParts(before, state));
-  const wake = wakeAt(state, plan, notices, [advanced.wake, told.wake, power.wake], now);
-  return { state, snapshot, payloads, effects, powerOff: power.why, wakeAt: wake };
+  const answer = answerWake(
+    Object.values(state.payloads).flatMap((record) => (isAlive(record) ? [record.spec] : [])),
+    now,
+  );
+  const wake = wakeAt(state, plan, notices, [advanced.wake, told.wake, power.wake, answer], now);
+  return {
+    state,
+    snapshot,
+    payloads,
+    effects,
+    powerOff: power.why,
+    lastWord: lastWord(state, snapshot.phase),
+    released: releasedNotices(state, snapshot.phase, deadlineNotices(notices)),
+    wakeAt: wake,
+  };
 }
 
 function apply(state: State, input: Input, now: Instant, effects: Effect[]): State {
@@ -187,6 +203,7 @@ function changedParts(before: State, after: State): Effect[] {
     before.payloads === after.payloads &&
     before.operator === after.operator &&
     before.tally === after.tally &&
+    before.words === after.words &&
     before.hooks === after.hooks
   )
     return effects;

@@ -61,6 +61,8 @@ export interface StatedNotice {
   readonly onlyEarlier?: boolean;
   /** S1.3: what the platform guarantees at least when no time is given. */
   readonly minimumNoticeMs?: number;
+  /** The platform waits for a word that it may begin (S5.4): `own` = the event is about this machine alone. */
+  readonly awaits?: 'own' | 'shared';
 }
 
 /**
@@ -216,11 +218,44 @@ export interface PayloadSpec {
   /** S3.6: units that the agent stopped are started again when the host cancels. Absent = true. */
   readonly restartOnCancel?: boolean;
   readonly canTerminate?: CanTerminate;
+  /** What it has said last to the site, so far. */
+  readonly word?: SpokenWord;
   readonly registeredMs: number;
 }
+
+/** What a payload says of its own end (S5.1). */
 export interface CanTerminate {
+  /** Nothing is lost if it is ended now. */
   readonly now: boolean;
+  /** A promise: from then on nothing is lost. */
   readonly atMs: number | null;
+  /** An estimate: until then it still needs, and what it has done is lost if it is ended earlier. */
+  readonly untilMs?: number;
+  /** How far it is, 0 to 1. */
+  readonly progress?: number;
+}
+
+/** The machine's answer to the site, from those of its payloads (S5.1, answer.ts). All null but `now`: must not, nobody knows how long. */
+export interface MachineAnswer {
+  readonly now: boolean;
+  /** From when on it can be terminated, where every payload has named a time. */
+  readonly atMs: number | null;
+  /** Before this, work is lost: somebody has said that he still needs so long. */
+  readonly mustNotUntilMs: number | null;
+  /** Mean of those who have said how far they are, 0 to 1 in steps of 0.01. */
+  readonly progress: number | null;
+}
+
+/** A last word to the site: `NNN text` of `shutdown_message` (mjf.md, "VM to site"). */
+export interface FinalWord {
+  /** 100 to 999. */
+  readonly code: number;
+  /** One printable line; may be empty. */
+  readonly text: string;
+}
+/** `exit`: made from the exit code, and nothing beside what the payload itself has said. */
+export interface SpokenWord extends FinalWord {
+  readonly by: 'payload' | 'exit';
 }
 
 /** `[stop]`, `[notice]`, `[publish]` as far as the heart needs them. Part of the state, so that a replay is exact. */
@@ -287,6 +322,10 @@ export type Input =
    * where there is no such file, `refused` where it may not be run.
    */
   | { readonly type: 'steps_done'; readonly results: readonly StepResultReport[] }
+  /** A last word to the site: of a payload, or without an id of the machine's operator. */
+  | { readonly type: 'final_word'; readonly id?: string; readonly word: SpokenWord }
+  /** The program of a hook step has ended, and not well: what it was to save is not saved. */
+  | { readonly type: 'step_failed'; readonly id: string; readonly step: StepRef; readonly detail: string }
   /** The clock stepped: where boot lies on the corrected clock (S1.8). */
   | { readonly type: 'clock_changed'; readonly bootWallMs: number };
 
@@ -338,7 +377,7 @@ export type Effect =
     };
 
 /** What the machine tells its operator's programs and web hooks of, by the directory below `hooks.d` that is run. */
-export const HOOK_EVENTS = ['notice', 'draining', 'stopping', 'stopped', 'cancelled'] as const;
+export const HOOK_EVENTS = ['notice', 'draining', 'stopping', 'stopped', 'cancelled', 'can_terminate'] as const;
 export type HookEvent = (typeof HOOK_EVENTS)[number];
 
 export interface HookRun {
@@ -348,6 +387,8 @@ export interface HookRun {
   readonly event: HookEvent | 'step';
   readonly notice?: { readonly id: string; readonly kind: NoticeKind; readonly deadlineMs: number | null };
   readonly payload?: { readonly id: string; readonly name: string; readonly uid: number; readonly pid: number | null };
+  /** Of `can_terminate`: what the answer is now. */
+  readonly canTerminate?: boolean;
   /** Of a step: the file below `hooks.d/steps`. */
   readonly file?: string;
   /** Of a step: what `steps_done` reports once the program was started, or could not be. */
@@ -385,6 +426,8 @@ export interface SnapshotNotice {
   readonly ignored: boolean;
   /** Announced with less notice than the host's own `grace_secs` promises (S3.2). */
   readonly brokenPromise: boolean;
+  /** StatedNotice.awaits. */
+  readonly awaits?: 'own' | 'shared';
 }
 export interface SnapshotSource {
   readonly name: string;
@@ -435,7 +478,8 @@ export interface Snapshot {
   readonly reason: string | null;
   readonly overdue: boolean;
   readonly terminationAllowed: boolean | null;
-  readonly canTerminate: CanTerminate | null;
+  /** null: no payload has ever lived here (S5.2). */
+  readonly canTerminate: MachineAnswer | null;
   readonly notices: readonly SnapshotNotice[];
   /** As published: precedence applied, shutdown keys equal to the deadline. */
   readonly machine: Readonly<Record<string, SnapshotFeature>>;
@@ -456,6 +500,10 @@ export interface StepResult<State> {
   readonly effects: readonly Effect[];
   /** Whether the machine is to be switched off now, and why (S3.7, S5.2). Holds as long as it is true. */
   readonly powerOff: 'done' | 'deadline' | null;
+  /** The message with which the machine goes, once it is due (S5.3). Holds as long as it is true. */
+  readonly lastWord: FinalWord | null;
+  /** Ids of notices whose platform may be told to begin: their payloads have stopped in order (S5.4). */
+  readonly released: readonly string[];
   /** When `step` must be called again at the latest, although nothing happens; `mono` rules where set. */
   readonly wakeAt: { readonly wall: number | null; readonly mono: number | null };
 }

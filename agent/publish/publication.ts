@@ -1,5 +1,5 @@
 /** A Snapshot made ready to be shown: serialised once, so that file, GET and stream carry the same bytes. */
-import { lifetimeDocument } from '../lifetime/document.ts';
+import { jobStatus, lifetimeDocument } from '../lifetime/document.ts';
 import type { Snapshot, SnapshotFeature, SnapshotPayload } from '../lifetime/types.ts';
 import { viewOf } from '../lifetime/view.ts';
 import type { Publication } from '../ports.ts';
@@ -26,6 +26,7 @@ export function publicationOf(
     etag: before !== null && unchanged ? before.etag : etagOf(lifetimeJson),
     machine: values(snapshot.machine),
     job: values(snapshot.job),
+    jobstatus: jobStatus(snapshot),
     views,
     payloads,
   };

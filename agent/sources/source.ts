@@ -54,6 +54,20 @@ export interface Source {
   nextPollMs?(): number | undefined;
   /** Releases what is held (keep-alive sockets, helper processes). Must not block. */
   close?(): void;
+  /** Where the host can also be spoken to over this channel. */
+  readonly back?: WayBack;
+}
+
+/**
+ * The way back to the host: only what is particular to the channel stands here; what is said, and when, is the reporters'
+ * business (report/). Each call ends within the source's own bound or when `signal` is aborted, and may be repeated.
+ * Throws a `SourceError` when the host did not take it; `no_channel` where this host has no such way.
+ */
+export interface WayBack {
+  /** Named values (`[a-z0-9_]+`, one line each) in the platform's place for them; null takes one away. */
+  tell?(values: Readonly<Record<string, string | null>>, signal: AbortSignal): Promise<void>;
+  /** The host may begin with what it announced under this id of its own. */
+  acknowledge?(event: string, signal: AbortSignal): Promise<void>;
 }
 
 /** One question put to the host and what came of it: what `probe` shows a person. */

@@ -31,14 +31,14 @@ export function addJobOutputRoutes(app: FastifyInstance, context: HttpContext): 
         },
         schema: { params },
       },
-      (request, reply) => {
+      async (request, reply) => {
         const { name } = request.params;
         if (!NAME.test(name))
           throw new ProblemError(400, 'bad_name', 'A name is 1 to 128 of A-Z a-z 0-9 . _ -, without a leading dot.');
         if (reservedOutputs.has(name)) throw refusal(403, 'reserved_name', "This name is the agent's own.");
         const caller = callers.of(request.raw);
         const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-        const stored = port.jobOutput(name, body, caller.kind === 'user' ? caller.uid : 0);
+        const stored = await port.jobOutput(name, body, caller.kind === 'user' ? caller.uid : 0);
         if (stored === 'no_channel')
           throw new ProblemError(404, 'no_channel', 'The site has named no place for job outputs.');
         if (stored === 'full')

@@ -1,6 +1,7 @@
 /** An AgentPort without an agent: what the HTTP side reads is set by the test, what it submits is written down. */
 import { createHash, randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import { jobStatus } from '../../../agent/lifetime/document.ts';
 import type { Input, PayloadSpec, Snapshot, SnapshotPayload } from '../../../agent/lifetime/types.ts';
 import type { UnitInfo } from '../../../agent/payloads/units.ts';
 import type { AgentPort, CgroupLookUp, LiveSource, Publication } from '../../../agent/ports.ts';
@@ -69,6 +70,7 @@ export function fakePort(): FakePort {
       etag: `"${createHash('sha256').update(lifetimeJson).digest('hex').slice(0, 16)}"`,
       machine: values(snapshot.machine),
       job,
+      jobstatus: jobStatus(snapshot),
       views: Object.fromEntries(
         [...payloads.values()].map(({ spec }) => [spec.token ?? '', { job: { ...job, ...spec.limits } }]),
       ),
@@ -141,7 +143,7 @@ export function fakePort(): FakePort {
       apply(input);
       tell();
     },
-    jobOutput(name, body, uid) {
+    async jobOutput(name, body, uid) {
       if (port.outputAnswer === 'stored') port.outputs.push({ name, body: body.toString('utf8'), uid });
       return port.outputAnswer;
     },
