@@ -7,7 +7,6 @@ import path from 'node:path';
 import type { Logger } from 'pino';
 import { type Care, openCare } from './care.ts';
 import { type Channels, openChannels } from './channels.ts';
-import { claim } from './claim.ts';
 import type { Clock } from './clock.ts';
 import { type Config, policyOf } from './config.ts';
 import { linkEtc } from './etc-link.ts';
@@ -19,7 +18,6 @@ import { outlivesBoot, type State } from './lifetime/state.ts';
 import { tellChanges } from './lifetime/tell.ts';
 import {
   type Effect,
-  type Instant,
   type PayloadSpec,
   type PayloadTarget,
   POINTER_NAMES,
@@ -30,16 +28,15 @@ import {
 } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
 import { openMemory } from './memory.ts';
-import { mountPoints, sharedMountPoints } from './mount-points.ts';
+import { sharedMountPoints } from './mount-points.ts';
+import { openOutput } from './output.ts';
 import { isOwnEndpoint } from './own-endpoint.ts';
 import { openInhibitor } from './payloads/inhibitor.ts';
 import { followable } from './pointer-rules.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
-import { type FilePublisher, openFilePublisher } from './publish/files.ts';
 import type { HttpServer } from './publish/http/server.ts';
 import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
-import { shutdownTimeFile } from './publish/shutdown-time.ts';
 import { openJobOutputs } from './report/joboutputs.ts';
 import { openWebhooks } from './report/webhooks.ts';
 import { inheritedListeners } from './socket-activation.ts';
@@ -47,10 +44,6 @@ import { version } from './version.ts';
 
 /** READY (and `readyz`) at the latest after this, however silent a source is: boot must not wait for a dead endpoint. */
 const READY_AT_LATEST_MS = 10_000;
-/** DESIGN.md, "Interfaces": a reader can tell a dead agent by the age of `lifetime.json`. */
-const TOUCH_MS = 30_000;
-/** Who registers waits so long for the files of the view; a disk that is slower holds up nobody's payload. */
-const FILES_BOUND_MS = 1_000;
 /** The main loop ticks each second; silent for longer than this it is not healthy. */
 const HEALTHY_TICK_MS = 10_000;
 /** What is done once more because a crash left open whether it had been done, by the event that tells of it. */
@@ -95,39 +88,13 @@ export function startAgent(options: AgentOptions): Agent {
   const identity = readMachineIdentity(root, env);
   const started = clock.now();
   const bootWallMs = identity.bootWallMs(started.wall);
-  const releases = [claim(config.runtimeDir, 0o755), claim(config.journalDir, 0o700)];
-  const openFiles = (): FilePublisher =>
-    openFilePublisher({
-      dir: config.runtimeDir,
-      covered: () => coveredBy(mountPoints(root), config.runtimeDir),
-      now: () => clock.now(),
-      onError(code, detail) {
-        metrics.count('mjf_publish_errors_total');
-        log.error({ event: 'publish_failed', code }, detail);
-      },
-      onRecovery() {
-        log.info({ event: 'publish_recovered' }, 'the published files are complete again');
-        renewClaim();
-      },
-    });
-  let files: FilePublisher;
-  try {
-    files = openFiles();
-  } catch (error) {
-    for (const release of releases) release();
-    throw error;
-  }
-  const showShutdownTime = shutdownTimeFile(config.publish.shutdownTimeFile, log);
+  const output = openOutput({ config, clock, log, root, count: metrics.count, observe: metrics.observe });
   const memory = openMemory(options, identity, started, bootWallMs, () => metrics.count('mjf_journal_errors_total'));
   const { journal } = memory;
 
   let publication: Publication | null = null;
   const listeners = new Set<(publication: Publication) => void>();
   let http: HttpServer | null = null;
-  /** Whether a publication is being completed, and who waits for it. */
-  let finishing = false;
-  const onFinished: (() => void)[] = [];
-  let touchedMono = started.mono;
   let stopping = false;
 
   const ownAddresses = config.listen === 'off' ? [] : config.listen;
@@ -178,8 +145,7 @@ export function startAgent(options: AgentOptions): Agent {
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
     if (publication !== before) {
-      publishFiles(publication);
-      showShutdownTime(publication.machine['shutdowntime']);
+      output.show(publication);
     }
     care.signal(result.effects);
     for (const effect of result.effects) tell(effect);
@@ -194,30 +160,6 @@ export function startAgent(options: AgentOptions): Agent {
     if (writes.some((effect) => outlivesBoot(effect.key))) memory.save(result.state);
   }
 
-  function publishFiles(shown: Publication): void {
-    const begun = clock.now().mono;
-    if (!files.publish(shown)) finishFiles();
-    metrics.observe('mjf_publish_duration_seconds', (clock.now().mono - begun) / 1000);
-  }
-
-  /**
-   * The rest of a publication that was over its bound, once the signals are out. Without this it would wait for the next
-   * change of the truth. What cannot be written at all waits for the tick.
-   */
-  function finishFiles(): void {
-    finishing = true;
-    setImmediate(() => {
-      finishing = !stopping && files.broken() === null && !files.flush();
-      if (finishing) finishFiles();
-      else for (const tell of onFinished.splice(0)) tell();
-    });
-  }
-
-  function filesWritten(): Promise<void> {
-    if (!finishing) return Promise.resolve();
-    return Promise.race([new Promise<void>((resolve) => onFinished.push(resolve)), after(FILES_BOUND_MS)]);
-  }
-
   function tell(effect: Effect): void {
     if (effect.type === 'poll_soon') channels.pollSoon(effect.source, effect.inMs);
     if (effect.type !== 'log') return;
@@ -230,22 +172,11 @@ export function startAgent(options: AgentOptions): Agent {
     if (uncertain !== undefined) metrics.count(uncertain);
   }
 
-  function onTick(now: Instant): void {
+  function onTick(): void {
     if (publication !== null) care.look();
-    if (publication !== null && files.disturbed()) {
-      log.warn(
-        { event: 'output_disturbed' },
-        'somebody has changed the published directories: they are made complete again',
-      );
-      publishFiles(publication);
-      renewClaim();
-    } else if (files.broken() !== null) files.flush();
+    output.look(publication);
     if (publication !== null) holdShutdown(publication.snapshot);
     http?.mend();
-    if (now.mono - touchedMono >= TOUCH_MS) {
-      touchedMono = now.mono;
-      files.touch();
-    }
   }
 
   const startSources = (): void =>
@@ -277,15 +208,6 @@ export function startAgent(options: AgentOptions): Agent {
     log.info({ event: 'pointers', names: Object.keys(pointers) }, 'the metadata says where the features are');
     reports.pointTo(allowed.joboutputs);
     beat.submit({ type: 'configure', policy: policyOf(config), sources: channels.follow(allowed) });
-  }
-
-  /** It went with the directory, and a second agent would believe the place to be free. */
-  function renewClaim(): void {
-    try {
-      releases[0] = claim(config.runtimeDir, 0o755);
-    } catch (error) {
-      log.error({ event: 'claim_lost' }, (error as Error).message);
-    }
   }
 
   async function openDoors(): Promise<void> {
@@ -336,10 +258,10 @@ export function startAgent(options: AgentOptions): Agent {
     },
     sources: () => liveSources(channels, publication ?? unreachable()),
     register,
-    filesWritten,
+    filesWritten: output.written,
     submit: beat.submit,
     jobOutput: async (name, body) => reports.put(name, body),
-    readiness: () => readiness(ready, files.broken(), channels.silent()),
+    readiness: () => readiness(ready, output.broken(), channels.silent()),
     health() {
       const silent = clock.now().mono - beat.lastTickMono();
       return silent < HEALTHY_TICK_MS
@@ -411,6 +333,7 @@ export function startAgent(options: AgentOptions): Agent {
     },
     async stop() {
       stopping = true;
+      output.stop();
       care.stop();
       channels.stop();
       inhibitor.close();
@@ -421,7 +344,7 @@ export function startAgent(options: AgentOptions): Agent {
       await Promise.race([memory.flush(), after(STOP_BOUND_MS)]);
       journal.close();
       unlink();
-      for (const release of releases) release();
+      output.release();
     },
   };
 }
@@ -477,11 +400,6 @@ function readiness(
     ready: false,
     reason: `waiting for the first answer of ${silent.join(', ') || 'the sources'}`,
   };
-}
-
-/** A mount that followed our link from /etc lies on the output itself. */
-function coveredBy(mounts: ReadonlySet<string> | null, runtimeDir: string): ReadonlySet<string> {
-  return new Set(['machinefeatures', 'jobfeatures'].filter((name) => mounts?.has(path.join(runtimeDir, name))));
 }
 
 const after = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());
