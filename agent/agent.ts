@@ -37,7 +37,8 @@ import type { AgentPort, LiveSource, Publication, Registration } from './ports.t
 import type { HttpServer } from './publish/http/server.ts';
 import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
 import { publicationOf } from './publish/publication.ts';
-import { openJobOutputs } from './report/joboutputs.ts';
+import { ANSWER_FILE } from './report/joboutputs.ts';
+import { openReports } from './report/reports.ts';
 import { openWebhooks } from './report/webhooks.ts';
 import { inheritedListeners } from './socket-activation.ts';
 import { version } from './version.ts';
@@ -98,7 +99,20 @@ export function startAgent(options: AgentOptions): Agent {
   let stopping = false;
 
   const ownAddresses = config.listen === 'off' ? [] : config.listen;
-  const reports = openJobOutputs({ config: config.report.joboutputs, env, self: options.self, ownAddresses, log });
+  const reports = openReports({
+    config,
+    env,
+    self: options.self,
+    ownAddresses,
+    stateDir: config.stateDir,
+    log,
+    count: metrics.count,
+    now: () => clock.now(),
+    back: {
+      tell: (source, values, signal) => channels.back.tell(source, values, signal),
+      acknowledge: (source, event, signal) => channels.back.acknowledge(source, event, signal),
+    },
+  });
   const inhibitor = openInhibitor({ log, env, ...busOption(config) });
   const webhooks = openWebhooks({
     webhooks: config.webhooks,
@@ -152,8 +166,9 @@ export function startAgent(options: AgentOptions): Agent {
     if (publication !== before) {
       for (const effect of tellChanges(before?.snapshot ?? null, publication.snapshot)) tell(effect);
       for (const listener of listeners) listener(publication);
-      reports.update(publication);
     }
+    const { lastWord, released } = result;
+    reports.update({ publication, lastWord, released });
     care.afterwards(result, publication);
     follow(result.snapshot.pointers);
     holdShutdown(result.snapshot);
@@ -222,7 +237,7 @@ export function startAgent(options: AgentOptions): Agent {
       log,
       version,
       procRoot: path.join(root, 'proc'),
-      reservedOutputs: ['shutdown_message', joboutputs?.heartbeatFile ?? 'heartbeat'],
+      reservedOutputs: ['shutdown_message', ANSWER_FILE, joboutputs?.heartbeatFile ?? 'heartbeat'],
       listenFds: inheritedListeners(env, process.pid),
       ...groupOption(config.adminGroup, root, log),
     });
@@ -260,7 +275,7 @@ export function startAgent(options: AgentOptions): Agent {
     register,
     filesWritten: output.written,
     submit: beat.submit,
-    jobOutput: async (name, body) => reports.put(name, body),
+    jobOutput: reports.jobOutput,
     readiness: () => readiness(ready, output.broken(), channels.silent()),
     health() {
       const silent = clock.now().mono - beat.lastTickMono();
@@ -270,7 +285,8 @@ export function startAgent(options: AgentOptions): Agent {
     },
     metricsText() {
       const shown = publication ?? unreachable();
-      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, liveSources(channels, shown)));
+      const live = liveSources(channels, shown);
+      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, live, reports.pending()));
     },
     describeUnit: care.describeUnit,
     lookUpCgroup: care.lookUpCgroup,

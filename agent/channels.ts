@@ -3,6 +3,7 @@
  * what a platform's metadata points to, each with its driver.
  */
 import type { Logger } from 'pino';
+import { type SpeakBack, speakBack } from './channels-back.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config/types.ts';
 import type { Observation, Pointers, SourceInfo } from './lifetime/types.ts';
@@ -33,6 +34,8 @@ export interface Channels {
   silent(): readonly string[];
   /** Fulfilled when none is silent any more. */
   answered: Promise<void>;
+  /** To the host, over the source of a name that is driven now; `no_channel` where there is none or it has no such way. */
+  readonly back: SpeakBack;
   stop(): void;
 }
 
@@ -155,6 +158,7 @@ export function openChannels(options: ChannelsOptions): Channels {
     live: () => [...drivers.values()].map((driver) => driver.live()),
     silent: () => [...silent],
     answered,
+    back: speakBack((source) => drivers.get(source)),
     stop,
   };
 }

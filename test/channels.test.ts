@@ -12,10 +12,11 @@ import { loadConfig } from '../agent/config.ts';
 import { initialState } from '../agent/lifetime/state.ts';
 import { step } from '../agent/lifetime/step.ts';
 import type { Observation, SourceInfo } from '../agent/lifetime/types.ts';
+import { type OpennebulaHost, startOpennebulaHost } from './hosts/opennebula.ts';
 
 const cleanups: (() => unknown)[] = [];
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0).reverse()) cleanup();
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
 function machine(files: Readonly<Record<string, string>> = {}): string {
@@ -152,5 +153,87 @@ describe('channels', () => {
     const first = step(initialState(0, 0), { type: 'configure', policy: initialState(0, 0).policy, sources }, at);
     const { snapshot } = step(first.state, { type: 'observation', observation: await answer }, at);
     assert.deepEqual(Object.keys(snapshot.machine), ['total_cpu']);
+  });
+});
+
+describe('channels: the way back to the host', () => {
+  const SIGNAL = new AbortController().signal;
+  const NO_CHANNEL = { code: 'no_channel', final: false };
+
+  async function oneGate(root: string): Promise<OpennebulaHost> {
+    const host = await startOpennebulaHost();
+    cleanups.push(() => host.close());
+    host.writeContext(path.join(root, 'context'));
+    return host;
+  }
+
+  async function withGate(root: string, host: OpennebulaHost, timeout = '2s'): Promise<Config> {
+    const { source, ...rest } = await config();
+    const opennebula = { context: path.join(root, 'context'), base_url: host.url, poll: '1h', timeout };
+    return { ...rest, source: { ...source, opennebula } };
+  }
+
+  it('is that of the source which is in use, before its first answer too, and after the configuration is read again', async () => {
+    const root = machine();
+    const host = await oneGate(root);
+    const { channels } = open(root);
+    const { back } = channels;
+    assert.deepEqual(await back.tell('opennebula', { can_terminate: '0' }, SIGNAL), NO_CHANNEL);
+    channels.start(await withGate(root, host));
+    assert.equal(await back.tell('opennebula', { can_terminate: '0' }, SIGNAL), null);
+    const other = await oneGate(root);
+    channels.start(await withGate(root, other));
+    assert.equal(await back.tell('opennebula', { can_terminate: '1' }, SIGNAL), null);
+    assert.equal(host.userTemplate()['JOBSTATUS_CAN_TERMINATE'], '0');
+    assert.equal(other.userTemplate()['JOBSTATUS_CAN_TERMINATE'], '1');
+    channels.start(await config());
+    assert.deepEqual(await back.tell('opennebula', { can_terminate: '0' }, SIGNAL), NO_CHANNEL);
+    assert.equal(other.userTemplate()['JOBSTATUS_CAN_TERMINATE'], '1');
+  });
+
+  it('a source that has no such way, or not this one, is no channel', async () => {
+    const root = machine({ 'etc/machinefeatures/total_cpu': '8' });
+    const host = await oneGate(root);
+    const { channels } = open(root);
+    channels.start(await withGate(root, host));
+    assert.deepEqual(await channels.back.tell('directory', { can_terminate: '0' }, SIGNAL), NO_CHANNEL);
+    assert.deepEqual(await channels.back.acknowledge('opennebula', 'lcm-state', SIGNAL), NO_CHANNEL);
+    assert.deepEqual(await channels.back.tell('nobody', { can_terminate: '0' }, SIGNAL), NO_CHANNEL);
+  });
+
+  it('what is under way when the sources are made anew ends, and may be tried again', async () => {
+    const root = machine();
+    const host = await oneGate(root);
+    const { channels } = open(root);
+    const given = await withGate(root, host, '20s');
+    channels.start(given);
+    host.fault('/vm', { is: 'hang' });
+    const seen = new Promise<void>((resolve) => {
+      const look = () => (host.requests.some(({ method }) => method === 'PUT') ? resolve() : void setImmediate(look));
+      look();
+    });
+    const said = channels.back.tell('opennebula', { can_terminate: '1' }, SIGNAL);
+    await seen;
+    host.fault('/vm', undefined);
+    channels.start(given);
+    assert.deepEqual(await said, { code: 'aborted', final: false });
+    assert.equal(await channels.back.tell('opennebula', { can_terminate: '1' }, SIGNAL), null);
+  });
+
+  it('who refuses for good is told from who may think better of it', async () => {
+    const root = machine();
+    const host = await oneGate(root);
+    const { channels } = open(root);
+    channels.start(await withGate(root, host));
+    for (const [status, final] of [
+      [400, true],
+      [403, false],
+      [413, true],
+      [500, false],
+    ] as const) {
+      host.fault('/vm', { is: 'status', status });
+      const said = await channels.back.tell('opennebula', { can_terminate: '1' }, SIGNAL);
+      assert.deepEqual(said, { code: `http_${status}`, final });
+    }
   });
 });

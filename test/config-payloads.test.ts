@@ -315,7 +315,7 @@ url = "http://127.0.0.1:1/"
     {
       ...none,
       url: 'http://127.0.0.1:1/',
-      events: ['notice', 'draining', 'stopping', 'stopped', 'cancelled'],
+      events: ['notice', 'draining', 'stopping', 'stopped', 'cancelled', 'can_terminate'],
     },
   ]);
 });

@@ -40,7 +40,15 @@ test('no file, no variable, no flag: the defaults of DESIGN.md', async () => {
     handSocket: '/run/mjf-agent-hand.sock',
     notice: {},
     publish: { shutdownKeys: 'always', shutdownTimeFile: null, linkEtc: true },
-    report: { joboutputs: null },
+    report: {
+      joboutputs: null,
+      directory: { enabled: true, path: '/run/mjf-host/jobstatus' },
+      onegate: { enabled: true },
+      gce: { enabled: true },
+      vmware: { enabled: true },
+      azure: { enabled: true, ackShared: false },
+      codes: {},
+    },
     log: { level: 'info' },
     adminGroup: null,
   });
@@ -404,8 +412,9 @@ test('packaging/config.toml does nothing as it is, and uncommented it is the def
   const uncommented = example.replace(/^#(?=[a-z_]+ = |\[)/gm, '');
   assert.match(uncommented, /^\[stop\]$/m);
   const { source, report, ...rest } = await loadGood(toml(uncommented));
-  const { source: _, report: __, ...plainRest } = plain;
+  const { source: _, report: plainReport, ...plainRest } = plain;
   assert.deepEqual(rest, plainRest);
+  assert.deepEqual({ ...report, joboutputs: null }, plainReport);
   assert.ok(Object.keys(source).includes('self'));
   const facts = { facts: NO_FACTS };
   const used = (given: Parameters<typeof chooseSources>[0]) =>

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { describeProblem, loadConfig } from '../config.ts';
 import { limitsOf } from '../exec/limits.ts';
-import { parseDuration, parseStep } from '../exec/options.ts';
+import { parseCodes, parseDuration, parseStep } from '../exec/options.ts';
 import { runPayload } from '../exec/run.ts';
 import { EXIT } from '../exit-codes.ts';
 import { defineCommand, type OptionSpecs, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
@@ -42,7 +42,17 @@ const OPTIONS = {
     description: 'scratch space that is its own, e.g. 20G (scratch_limit_bytes)',
   },
   'job-id': { type: 'string', value: 'ID', description: "the batch system's name of it (job_id)" },
-  config: { type: 'string', value: 'FILE', description: 'configuration for when there is no daemon' },
+  code: {
+    type: 'string',
+    multiple: true,
+    value: 'EXIT=NNN[:TEXT]',
+    description: 'what its end means to the site, e.g. "3=300:No more work"; EXIT is 0 to 255, signal or other',
+  },
+  config: {
+    type: 'string',
+    value: 'FILE',
+    description: 'configuration: [report.codes], and all the rest for when there is no daemon',
+  },
   ...RUNTIME_DIR_OPTION,
 } as const satisfies OptionSpecs;
 
@@ -65,6 +75,10 @@ no such view: the payload is told of the machine's features, and --wall is enfor
 Exit code: 75 when the deadline stopped the payload, whatever it returned (a batch system should requeue it); else the
 payload's own, 128 + n for a signal; 127 or 126 when it could not be started. Wrong options are 64, a wrong configuration 78.
 
+At its end the site is told 200 when it returned 0, 100 when the deadline stopped it, else 700; unless it has said its last
+word itself ("mjf-agent finish"). --code and [report.codes] say otherwise for an exit code; where the deadline stopped it,
+only from 300 on. MJF_PAYLOAD_URL names its row, where it can say with PATCH how long it still needs; unset without a daemon.
+
 Without a daemon exec reads the host's channels itself; should the daemon die, it goes on with the last plan that it had.
 Should exec die, the daemon stops what is left of the payload, but for processes that have become another user's (su, sudo).
 
@@ -84,6 +98,7 @@ to be ignored: to outlive a logout write "mjf-agent exec -- nohup COMMAND".`,
       graceMs: values.grace === undefined ? undefined : parseDuration('--grace', values.grace),
       steps: values.step?.map(parseStep),
       limits: limitsOf(values),
+      codes: parseCodes(values.code ?? []),
       runtimeDir: runtimeDirOf(context),
     } as const;
     const loaded = await loadConfig({ env, flags: {}, ...(values.config !== undefined && { file: values.config }) });

@@ -12,8 +12,8 @@ export const command = defineCommand({
   usage: 'get KEY',
   options: RUNTIME_DIR_OPTION,
   positionals: { least: 1, most: 1 },
-  details: `KEY is looked up in the machine features, then in the job features; machinefeatures/KEY or jobfeatures/KEY
-names one of them. Exit code 1 when the key is not known.`,
+  details: `KEY is looked up in the machine features, then in the job features, then in the machine's answer to its site;
+machinefeatures/KEY, jobfeatures/KEY or jobstatus/KEY names one of them. Exit code 1 when the key is not known.`,
   async run(context) {
     const runtimeDir = runtimeDirOf(context);
     const [word = ''] = context.positionals;
@@ -37,9 +37,11 @@ names one of them. Exit code 1 when the key is not known.`,
   },
 });
 
+const DIRECTORIES = ['machinefeatures', 'jobfeatures', 'jobstatus'];
+
 function pathsOf(word: string): readonly string[] {
-  const match = /^(?:(machinefeatures|jobfeatures)\/)?([a-z0-9_]{1,128})$/.exec(word);
+  const match = /^(?:(machinefeatures|jobfeatures|jobstatus)\/)?([a-z0-9_]{1,128})$/.exec(word);
   const [, side, key] = match ?? [];
   if (key === undefined) throw new UsageError(`"${word}" is no key: keys are made of a-z, 0-9 and _`);
-  return (side === undefined ? ['machinefeatures', 'jobfeatures'] : [side]).map((directory) => `/${directory}/${key}`);
+  return (side === undefined ? DIRECTORIES : [side]).map((directory) => `/${directory}/${key}`);
 }

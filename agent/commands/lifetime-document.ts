@@ -10,12 +10,21 @@ export interface LifetimeDocument {
   readonly reason: string | null;
   readonly overdue: boolean;
   readonly terminationAllowed: boolean | null;
-  readonly canTerminate: { readonly now: boolean; readonly at: number | null } | null;
+  readonly canTerminate: AnswerRow | null;
   readonly notices: readonly NoticeRow[];
   readonly machinefeatures: Readonly<Record<string, FeatureRow>>;
   readonly jobfeatures: Readonly<Record<string, FeatureRow>>;
   readonly sources: readonly SourceRow[];
   readonly payloads: Readonly<Record<string, number>>;
+}
+/** The machine's answer to its site. */
+export interface AnswerRow {
+  readonly now: boolean;
+  readonly at: number | null;
+  /** Before this, work is lost. */
+  readonly mustNotUntil: number | null;
+  /** 0 to 1. */
+  readonly progress: number | null;
 }
 export interface SourceRow {
   readonly name: string;
@@ -48,7 +57,6 @@ type Fields = Readonly<Record<string, unknown>>;
 export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
   const document = fields(parseJson(body));
   if (typeof document['phase'] !== 'string') return undefined;
-  const canTerminate = document['can_terminate'];
   return {
     phase: document['phase'],
     deadline: number(document['deadline']),
@@ -58,7 +66,7 @@ export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
     reason: typeof document['reason'] === 'string' ? document['reason'] : null,
     overdue: document['overdue'] === true,
     terminationAllowed: typeof document['termination_allowed'] === 'boolean' ? document['termination_allowed'] : null,
-    canTerminate: isFields(canTerminate) ? { now: canTerminate['now'] === true, at: number(canTerminate['at']) } : null,
+    canTerminate: toAnswer(document['can_terminate']),
     notices: rows(document['notices']).map(toNotice),
     machinefeatures: toFeatures(document['machinefeatures']),
     jobfeatures: toFeatures(document['jobfeatures']),
@@ -74,6 +82,12 @@ export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
       Object.entries(fields(document['payloads'])).map(([state, count]) => [state, number(count) ?? 0]),
     ),
   };
+}
+
+function toAnswer(value: unknown): AnswerRow | null {
+  if (!isFields(value)) return null;
+  const { now, at, must_not_until: mustNotUntil, progress } = value;
+  return { now: now === true, at: number(at), mustNotUntil: number(mustNotUntil), progress: number(progress) };
 }
 
 function toNotice(row: Fields): NoticeRow {

@@ -24,6 +24,8 @@ export function statusScreen(lifetime: LifetimeDocument, nowMs: number): string 
   if (lifetime.graceSecs !== null) facts.push(['host promises', `${lifetime.graceSecs} s of notice`]);
   facts.push(['site may terminate', answerText(lifetime.terminationAllowed)]);
   facts.push(['can terminate', canTerminateText(lifetime, when)]);
+  if (typeof lifetime.canTerminate?.progress === 'number')
+    facts.push(['progress', `${Math.round(lifetime.canTerminate.progress * 100)} %`]);
   const counts = Object.entries(lifetime.payloads).map(([state, count]) => `${count} ${state}`);
   facts.push(['payloads', counts.join(', ') || 'none']);
 
@@ -71,7 +73,10 @@ export function answerText(answer: boolean | null): string {
 function canTerminateText({ canTerminate }: LifetimeDocument, when: (unixSecs: number) => string): string {
   if (canTerminate === null) return 'unknown: no payload has said';
   if (canTerminate.now) return 'now';
-  return canTerminate.at === null ? 'not now' : `from ${when(canTerminate.at)}`;
+  const { at, mustNotUntil } = canTerminate;
+  if (at !== null && (mustNotUntil === null || mustNotUntil < at)) return `from ${when(at)}`;
+  if (mustNotUntil !== null) return `not before ${when(mustNotUntil)}; work is lost until then`;
+  return 'not now, nobody has said how long';
 }
 
 function featureRows(features: Readonly<Record<string, FeatureRow>>): readonly (readonly string[])[] {

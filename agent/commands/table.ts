@@ -13,6 +13,7 @@ export const commandTable: readonly CommandRow[] = [
   { name: 'get', summary: 'print the value of one key', load: () => import('./get.ts') },
   { name: 'watch', summary: 'print a line for every change', load: () => import('./watch.ts') },
   { name: 'exec', summary: 'run one payload under the care of the agent', load: () => import('./exec.ts') },
+  { name: 'finish', summary: "the payload's last word to the site", load: () => import('./finish.ts') },
   {
     name: 'notice',
     summary: 'announce, cancel or override an interruption (operator)',

@@ -55,9 +55,13 @@ function noticeChanges(before: LifetimeDocument, now: LifetimeDocument): readonl
   ];
 }
 
+/** Without how far it is: that is no change that a person waits for. */
 function canTerminateText({ canTerminate }: LifetimeDocument): string {
   if (canTerminate === null) return 'unknown';
-  return canTerminate.now ? 'now' : canTerminate.at === null ? 'not now' : `at ${instantText(canTerminate.at)}`;
+  const { now, at, mustNotUntil } = canTerminate;
+  if (now) return 'now';
+  if (at !== null && (mustNotUntil === null || mustNotUntil < at)) return `at ${instantText(at)}`;
+  return mustNotUntil === null ? 'not now' : `not before ${instantText(mustNotUntil)}`;
 }
 
 type Features = Readonly<Record<string, FeatureRow>>;

@@ -55,7 +55,20 @@ export const TEXT_FORMATS = {
     test: (text) => /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/.test(text) && text !== 'shutdown_message',
     expected: 'a plain file name such as "heartbeat" (and not "shutdown_message")',
   },
+  'final-word': { test: isFinalWord, expected: 'a code from 100 to 999 and a text, as in "300 no more work"' },
 } as const satisfies Readonly<Record<string, TextFormat>>;
+
+/** A last word to the site is a line, not a log; as the daemon takes it from payloads. */
+const MAX_WORD_TEXT_CHARS = 200;
+
+/** `NNN text` or `NNN` (mjf.md, "VM to site"); nothing in it moves a cursor or ends the line. */
+function isFinalWord(text: string): boolean {
+  return (
+    /^[1-9]\d\d( .*)?$/.test(text) &&
+    [...text.slice(3).trim()].length <= MAX_WORD_TEXT_CHARS &&
+    !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(text)
+  );
+}
 
 /** As run-parts(8) knows programs from what a package manager or editor left beside them. */
 function isHookName(text: string): boolean {
@@ -95,4 +108,9 @@ export function isHttpUrl(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** MJF's variables carry no trailing slash (mjf.md, Locations). */
+export function withoutTrailingSlash(text: string): string {
+  return text.length > 1 ? text.replace(/\/+$/, '') || '/' : text;
 }

@@ -7,16 +7,15 @@ import { isLoopback } from './listen.ts';
 import { isTable, type KeyPath, type Merged } from './merge.ts';
 import { checkPayloads } from './payload-rules.ts';
 import { type ConfigProblem, keyText, showValue } from './problem.ts';
+import { checkReport } from './report-rules.ts';
 import { checkSchedules } from './schedule-rules.ts';
 import type { RawConfig } from './schema.ts';
 import { checkStop } from './step-rules.ts';
 import type { Config } from './types.ts';
-import { checkClientCertificate, checkWebhooks } from './webhook-rules.ts';
+import { checkWebhooks } from './webhook-rules.ts';
 
 /** SEMANTICS S7: a guest must not hurt the site. */
 const SHORTEST_POLL_MS = 200;
-/** A site destroys the machine after missed heartbeats; more often than this only loads it. */
-const SHORTEST_HEARTBEAT_MS = 1000;
 /** A program that may not even start in its time is a mistake. */
 const SHORTEST_HOOK_MS = 1000;
 /** Notices of these kinds set the deadline (SEMANTICS S1.1). */
@@ -63,7 +62,7 @@ export async function checkRules(
   if (config.hooks.timeoutMs < SHORTEST_HOOK_MS) {
     report.problem(['hooks', 'timeout'], `expected at least 1s, got ${formatDuration(config.hooks.timeoutMs)}`);
   }
-  checkJobOutputs(config, report);
+  checkReport(config, report);
   checkWebhooks(config, report);
   return { problems, warnings };
 }
@@ -172,18 +171,5 @@ function checkNotices(config: Config, report: RuleReport): void {
     // SEMANTICS S1.5: configuration may only shorten; a host's deadline is overridden by an operator, case by case.
     const message = `${kind} sets a deadline and cannot be turned into ${counted}; see "mjf-agent notice --ignore"`;
     report.problem(['notice', kind], message);
-  }
-}
-
-function checkJobOutputs(config: Config, report: RuleReport): void {
-  const joboutputs = config.report.joboutputs;
-  if (joboutputs === null) return;
-  const at = (key: string): KeyPath => ['report', 'joboutputs', key];
-  if (joboutputs.url !== null && joboutputs.directory !== null) {
-    report.problem(at('directory'), 'url and directory exclude each other: keep one');
-  }
-  checkClientCertificate(joboutputs, at, report);
-  if (joboutputs.heartbeatMs < SHORTEST_HEARTBEAT_MS) {
-    report.problem(at('heartbeat'), `expected at least 1s, got ${formatDuration(joboutputs.heartbeatMs)}`);
   }
 }

@@ -99,7 +99,7 @@ export const hooks = {
       type: 'string',
       format: 'absolute-path',
       description:
-        'Holds notice/, draining/, stopping/, stopped/ and cancelled/, each with programs, and steps/ for those that steps name.',
+        'Holds notice/, draining/, stopping/, stopped/, cancelled/ and can_terminate/ (whether the machine can be terminated has\nchanged), each with programs, and steps/ for those that steps name.',
       default: '/etc/mjf-agent/hooks.d',
     },
     user: { ...user, description: 'Who runs them. Default: the user that the agent runs as.', examples: ['operator'] },
@@ -155,7 +155,8 @@ export const webhook = {
         minItems: 1,
         uniqueItems: true,
         items: { enum: HOOK_EVENTS },
-        description: 'What is told.',
+        description:
+          'What is told; can_terminate: that the machine can be terminated without loss, or that it cannot any more.',
         default: HOOK_EVENTS,
       },
       authorization_file: {

@@ -3,12 +3,13 @@
  * `packaging/config.toml` and the manual are made from. `source.NAME` is composed from the sources' own schemas.
  *
  * `default` is what holds when the key is absent; `examples` is shown where there is no default. `format` names a row of
- * formats.ts. What stops payloads stands in schema-payload.ts.
+ * formats.ts. What stops payloads stands in schema-payload.ts, what the site is told in schema-report.ts.
  */
 import type { Static } from 'typebox';
 import { NOTICE_KINDS } from '../lifetime/types.ts';
 import { LOG_LEVEL_NAMES } from './log-levels.ts';
-import { hooks, payload, steps, tlsFiles, webhook } from './schema-payload.ts';
+import { hooks, payload, steps, webhook } from './schema-payload.ts';
+import { report } from './schema-report.ts';
 
 const kind = { enum: NOTICE_KINDS } as const;
 
@@ -153,44 +154,7 @@ export const baseSchema = {
     payload,
     hooks,
     webhook,
-    report: {
-      type: 'object',
-      additionalProperties: false,
-      properties: {
-        joboutputs: {
-          type: 'object',
-          additionalProperties: false,
-          description: 'Where the site takes files from this machine: url or directory.',
-          properties: {
-            url: {
-              type: 'string',
-              format: 'http-url',
-              description: 'Files are PUT below this URL.',
-              examples: ['https://site.example/joboutputs/vm-17'],
-            },
-            directory: {
-              type: 'string',
-              format: 'absolute-path',
-              description: 'Files are written to this directory.',
-              examples: ['/run/mjf-host/joboutputs'],
-            },
-            ...tlsFiles,
-            heartbeat_file: {
-              type: 'string',
-              format: 'flat-name',
-              description: 'Name of the file that shows the site that this machine lives; none when absent.',
-              examples: ['heartbeat'],
-            },
-            heartbeat: {
-              type: 'string',
-              format: 'duration',
-              description: 'How often it is written.',
-              default: '60s',
-            },
-          },
-        },
-      },
-    },
+    report,
     log: {
       type: 'object',
       additionalProperties: false,

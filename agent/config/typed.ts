@@ -1,16 +1,17 @@
 /** A valid table → the typed Config with its defaults. The defaults stand in the schema and nowhere else. */
 import { durationMs } from '../duration.ts';
+import { withoutTrailingSlash } from './formats.ts';
 import { type ListenAddress, parseListenAddress } from './listen.ts';
 import { baseSchema, type RawConfig } from './schema.ts';
 import { toPayload, toStep } from './typed-payload.ts';
-import type { Config, HooksConfig, JobOutputsConfig, WebhookConfig } from './types.ts';
+import { toReport } from './typed-report.ts';
+import type { Config, HooksConfig, WebhookConfig } from './types.ts';
 
 const top = baseSchema.properties;
 const stopDefaults = top.stop.properties;
 const publishDefaults = top.publish.properties;
 const hooksDefaults = top.hooks.properties;
 const webhookDefaults = top.webhook.items.properties;
-const joboutputsDefaults = top.report.properties.joboutputs.properties;
 
 /**
  * Presumes that the table has passed `validateShape` or consists of checked values only. Throws nothing then. A payload
@@ -43,15 +44,7 @@ export function toConfig(raw: RawConfig, knownSources: readonly string[]): Confi
       shutdownTimeFile: raw.publish?.shutdown_time_file ?? null,
       linkEtc: raw.publish?.link_etc ?? publishDefaults.link_etc.default,
     },
-    report: {
-      joboutputs: raw.report?.joboutputs === undefined ? null : toJobOutputs(raw.report.joboutputs),
-      directory: { enabled: true, path: '/run/mjf-host/jobstatus' },
-      onegate: { enabled: true },
-      gce: { enabled: true },
-      vmware: { enabled: true },
-      azure: { enabled: true, ackShared: false },
-      codes: {},
-    },
+    report: toReport(raw.report ?? {}),
     log: { level: raw.log?.level ?? top.log.properties.level.default },
     adminGroup: raw.admin_group ?? null,
   };
@@ -80,23 +73,4 @@ function toWebhook(raw: NonNullable<RawConfig['webhook']>[number]): WebhookConfi
     certFile: raw.cert ?? null,
     keyFile: raw.key ?? null,
   };
-}
-
-type RawJobOutputs = NonNullable<NonNullable<RawConfig['report']>['joboutputs']>;
-
-function toJobOutputs(raw: RawJobOutputs): JobOutputsConfig {
-  return {
-    url: raw.url === undefined ? null : withoutTrailingSlash(raw.url),
-    directory: raw.directory === undefined ? null : withoutTrailingSlash(raw.directory),
-    caFile: raw.ca ?? null,
-    certFile: raw.cert ?? null,
-    keyFile: raw.key ?? null,
-    heartbeatFile: raw.heartbeat_file ?? null,
-    heartbeatMs: durationMs(raw.heartbeat ?? joboutputsDefaults.heartbeat.default),
-  };
-}
-
-/** MJF's variables carry no trailing slash (mjf.md, Locations). */
-function withoutTrailingSlash(text: string): string {
-  return text.length > 1 ? text.replace(/\/+$/, '') || '/' : text;
 }

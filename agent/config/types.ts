@@ -62,7 +62,7 @@ export interface ConfiguredPayload {
 
 /** `[hooks]`: programs that are run when the machine's state changes. */
 export interface HooksConfig {
-  /** Holds `notice/ draining/ stopping/ stopped/ cancelled/` and `steps/`. */
+  /** Holds `notice/ draining/ stopping/ stopped/ cancelled/ can_terminate/` and `steps/`. */
   readonly dir: string;
   /** As whom they run; null = as the agent itself. */
   readonly user: string | null;

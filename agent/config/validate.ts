@@ -23,14 +23,14 @@ export async function validateShape(merged: Merged, schema: SchemaNode): Promise
   const validate = ajv.compile(schema);
   if (validate(merged.table)) return [];
   const problems = withoutEchoes(validate.errors ?? []).map((error): ConfigProblem => {
-    const { path, message } = describe(error);
+    const { path, message } = describe(error, merged.table);
     return { origin: merged.originOf(path), key: keyText(path), message };
   });
   return problems.filter((one, i) => problems.findIndex((other) => sameProblem(one, other)) === i);
 }
 
-function describe(error: ErrorObject): { readonly path: KeyPath; readonly message: string } {
-  const path = pathOf(error.instancePath);
+function describe(error: ErrorObject, table: unknown): { readonly path: KeyPath; readonly message: string } {
+  const path = pathOf(error.instancePath, table);
   const params: Readonly<Record<string, unknown>> = error.params;
   const parent = (error.parentSchema ?? {}) as SchemaNode;
   if (error.keyword === 'additionalProperties') {
@@ -82,12 +82,18 @@ function withoutEchoes(errors: readonly ErrorObject[]): readonly ErrorObject[] {
   });
 }
 
-function pathOf(pointer: string): KeyPath {
+/** A number is a position in a list, but a name in a table (`report.codes.3`). */
+function pathOf(pointer: string, table: unknown): KeyPath {
+  let value = table;
   return pointer
     .split('/')
     .slice(1)
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+    .map((part) => {
+      const step = Array.isArray(value) ? Number(part) : part;
+      value = Reflect.get(Object(value), step);
+      return step;
+    });
 }
 
 function sameProblem(one: ConfigProblem, other: ConfigProblem): boolean {

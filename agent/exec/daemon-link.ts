@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { type DaemonAnswer, request } from '../client.ts';
-import type { StepResultReport } from '../lifetime/types.ts';
+import type { FinalWord, StepResultReport } from '../lifetime/types.ts';
 import { pause } from '../pause.ts';
 import { type DaemonPlan, planOfLifetime, planOfRow } from './daemon-plan.ts';
 import { ANSWER_BOUND_MS, openDaemonRow, type RowTarget } from './daemon-row.ts';
@@ -17,22 +17,26 @@ const UNSETTLED_HANG_SECS = 2;
 const MOST_UNSETTLED_HANG_SECS = 8;
 /** Pause before the daemon is looked for again, jittered: a restart takes a few hundred milliseconds. */
 const RETRY_MS = 500;
+/** At the end what was done and the last word are told within this: with the goodbye itself, `exec` ends 2 s later at the latest. */
+const LAST_TELLING_MS = 1_500;
 /** S3.8: gone for longer than a restart takes; from then on `exec` reads the host's channels itself. */
 export const DAEMON_LOST_MS = 3_000;
 
 export interface DaemonLink {
   /** Before the payload starts: true when the daemon shows its view. Bounded. */
   reserve(): Promise<boolean>;
+  /** Of its row; null where there is none. */
+  id(): string | null;
   /** The payload runs. */
   follow(target: RowTarget): void;
   acknowledge(report: StepResultReport): void;
   /** After a jump of time: once the daemon has said something new, or is known to be away. Bounded by whoever waits. */
   askedAnew(): Promise<void>;
   /**
-   * Ends following, deregisters within a bound. `leave`: the row stays, since some of the payload lives; the daemon takes it
-   * over as it does when `exec` dies (S3.8). Gives whether there is such a row.
+   * Ends following, tells the payload's last word, deregisters; all within a bound. `leave`: the row stays, since some of the
+   * payload lives; the daemon takes it over as it does when `exec` dies (S3.8). Gives whether there is such a row.
    */
-  close(leave?: boolean): Promise<boolean>;
+  close(end?: { readonly word: FinalWord; readonly leave: boolean }): Promise<boolean>;
 }
 
 export function openDaemonLink(options: {
@@ -172,6 +176,7 @@ export function openDaemonLink(options: {
 
   return {
     reserve: row.reserve,
+    id: row.id,
     follow(target) {
       // Whatever the daemon says, the payload's supervision must not end over it.
       following ??= follow(target).catch((error: unknown) => {
@@ -186,15 +191,25 @@ export function openDaemonLink(options: {
       following === null || reported === 'lost'
         ? Promise.resolve()
         : new Promise<void>((resolve) => waiting.push(resolve)),
-    async close(leave = false) {
-      await row.acknowledge();
+    async close(end) {
+      const byMono = performance.now() + LAST_TELLING_MS;
+      const acknowledged = row.acknowledge();
       stop.abort();
-      await following;
-      const stays = leave && following !== null && row.id() !== null && reported !== 'lost';
+      // What is on its way to a daemon that hangs ends with us.
+      await within(byMono, following);
+      await within(byMono, acknowledged, end && row.tell(end.word, byMono));
+      const stays = end?.leave === true && following !== null && row.id() !== null && reported !== 'lost';
       if (!stays) await row.remove(following !== null);
       return stays;
     },
   };
+}
+
+/** Once these are settled, or the time is over. */
+async function within(byMono: number, ...work: readonly (Promise<unknown> | null | undefined)[]): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([Promise.all(work), pause(Math.max(0, byMono - performance.now()), over.signal, true)]);
+  over.abort();
 }
 
 const takesBack = (plan: DaemonPlan, before: DaemonPlan | null): boolean =>

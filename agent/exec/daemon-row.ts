@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type DaemonAnswer, request } from '../client.ts';
-import type { StepResultReport } from '../lifetime/types.ts';
+import type { FinalWord, StepResultReport } from '../lifetime/types.ts';
 import { parseObject, textOf } from './daemon-plan.ts';
 
 /** An answer that does not hang comes from the same machine: it is there at once or not at all. */
@@ -16,6 +16,8 @@ const RESERVE_BOUND_MS = 3_000;
 const BUSY_MS = 150;
 /** After a jump of time the daemon enters nothing before it has asked its sources (S4.2: 2 s); until then it knows no row. */
 const ENTERED_MS = 4_000;
+/** Between two tries while the daemon is away, jittered: a restart takes a few hundred milliseconds. */
+const AWAY_MS = 100;
 /** Goodbye: the daemon sees the end of the payload by itself if need be. */
 const DEREGISTER_BOUND_MS = 500;
 const BUSY: ReadonlySet<number> = new Set([429, 503]);
@@ -37,6 +39,11 @@ export interface DaemonRow {
   forgotten(): void;
   /** Sends what was done, one batch after the other; what was not taken is sent with the next call. */
   acknowledge(...reports: readonly StepResultReport[]): Promise<void>;
+  /**
+   * The last word of a payload that has ended, from its exit code: before `remove`, which ends the row. Tried again while the
+   * daemon is away or busy, until `byMono` (performance.now()). False: it was not taken.
+   */
+  tell(word: FinalWord, byMono: number): Promise<boolean>;
   /** `started`: there was a process, also where it ended before the row could name it. It has lived (S5.2). */
   remove(started: boolean): Promise<void>;
 }
@@ -169,8 +176,10 @@ export function openDaemonRow(options: {
     );
   }
 
+  const isNotEnteredYet = (): boolean => reservedAt !== null && performance.now() - reservedAt < ENTERED_MS;
+
   function forgotten(): void {
-    if (reservedAt !== null && performance.now() - reservedAt < ENTERED_MS) return;
+    if (isNotEnteredYet()) return;
     id = null;
     named = false;
   }
@@ -194,12 +203,28 @@ export function openDaemonRow(options: {
     }
   }
 
+  async function tell({ code, text }: FinalWord, byMono: number): Promise<boolean> {
+    const body = { code, ...(text !== '' && { text }), by: 'exit' };
+    for (let leftMs = byMono - performance.now(); id !== null && leftMs > 0; leftMs = byMono - performance.now()) {
+      const answer = await ask('POST', `/${id}/final_word`, body, { timeoutMs: leftMs });
+      const isAway = 'unreachable' in answer;
+      if (!isAway && answer.status === 200) return true;
+      if (!isAway && !BUSY.has(answer.status) && !(answer.status === 404 && isNotEnteredYet())) {
+        log.debug({ event: 'final_word_refused', status: answer.status }, `the daemon does not take ${code}`);
+        return false;
+      }
+      await sleep((isAway ? AWAY_MS : BUSY_MS) * (0.5 + Math.random()));
+    }
+    return false;
+  }
+
   return {
     id: () => id,
     reserve,
     settle,
     forgotten,
     acknowledge,
+    tell,
     async remove(started) {
       const below = `/${id}${started ? '?started=true' : ''}`;
       if (id !== null) await ask('DELETE', below, undefined, { timeoutMs: DEREGISTER_BOUND_MS });

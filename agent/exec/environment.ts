@@ -13,17 +13,24 @@ export interface Places {
 
 const NAMES = ['machinefeatures', 'jobfeatures'] as const;
 
+/** Where a payload speaks of itself with its daemon: its row. */
+export const PAYLOAD_URL = 'MJF_PAYLOAD_URL';
+
 /**
- * The environment with `places` and a marker by which processes that leave the group are still found (SYSTEMS.md, "Signals").
- * Each marker is a variable of its own: what an `exec` within a payload starts carries those of both.
+ * The environment with `places`, the payload's own row, and a marker by which processes that leave the group are still found
+ * (SYSTEMS.md, "Signals"). Each marker is a variable of its own: what an `exec` within a payload starts carries those of
+ * both. The row is the innermost one's alone: without one (`url` undefined) an inner payload must not speak for the outer.
  */
 export function payloadEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   places: Places,
   marker: string,
+  url: string | undefined,
 ): NodeJS.ProcessEnv {
+  const { [PAYLOAD_URL]: _, ...inherited } = env;
   return {
-    ...env,
+    ...inherited,
+    ...(url !== undefined && { [PAYLOAD_URL]: url }),
     ...(places.machinefeatures !== undefined && { MACHINEFEATURES: places.machinefeatures }),
     ...(places.jobfeatures !== undefined && { JOBFEATURES: places.jobfeatures }),
     ...(places.joboutputs !== undefined && { JOBOUTPUTS: places.joboutputs }),

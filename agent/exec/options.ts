@@ -1,8 +1,13 @@
 /** The options of `exec` as values; what is wrong is told as a `UsageError`. */
 import { constants } from 'node:os';
 import { UsageError } from '../commands/command.ts';
+import { parseFinalWord } from '../commands/final-word.ts';
 import { durationMs } from '../duration.ts';
 import type { EscalationStep } from '../lifetime/types.ts';
+import type { Codes } from './outcome.ts';
+
+/** A process has eight bits for it. */
+const MAX_EXIT_CODE = 255;
 
 /** `--step AT:SIGNAL[:TO]`, e.g. `grace:SIGTERM`, `10m:SIGUSR1:leader`, `5s:SIGKILL:all`. */
 export function parseStep(text: string): EscalationStep {
@@ -17,6 +22,24 @@ const wrongStep = (text: string): UsageError =>
   new UsageError(
     `--step takes AT:SIGNAL[:leader|group|all], for example grace:SIGTERM or 5s:SIGKILL:all, got "${text}"`,
   );
+
+/**
+ * `--code EXIT=NNN[:TEXT]`, e.g. `3=300:No more work`, `signal=600`; with a blank as in the configuration too. Of two for the
+ * same exit the later one counts.
+ */
+export function parseCodes(texts: readonly string[]): Codes {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const [, exit = '', code = '', line = ''] = /^([^=]*)=([^: ]*)(?:[: ](.*))?$/s.exec(text) ?? [];
+      const isExit = /^(?:0|[1-9]\d{0,2})$/.test(exit) && Number(exit) <= MAX_EXIT_CODE;
+      if (!isExit && exit !== 'signal' && exit !== 'other')
+        throw new UsageError(
+          `--code takes EXIT=NNN[:TEXT] where EXIT is 0 to 255, signal or other, for example "3=300:No more work", got "${text}"`,
+        );
+      return [exit, parseFinalWord(`--code ${exit}`, code, line)] as const;
+    }),
+  );
+}
 
 export function parseDuration(option: string, text: string): number {
   try {

@@ -36,6 +36,12 @@ export async function daemonPlaces(options: {
   return { machinefeatures, jobfeatures, joboutputs };
 }
 
+/** The payload's row under the daemon's HTTP address; undefined where there is no row, or no address. */
+export async function payloadUrl(runtimeDir: string, id: string | null): Promise<string | undefined> {
+  const base = id === null ? undefined : await readBaseUrl(runtimeDir);
+  return base === undefined || id === null ? undefined : `${base}/v1/payloads/${encodeURIComponent(id)}`;
+}
+
 /** Bounded: where no feature is known at all there is no directory either, and it comes with the first one. */
 async function untilThere(dir: string): Promise<void> {
   const giveUpAt = performance.now() + SHOWN_BOUND_MS;

@@ -16,7 +16,8 @@ import { hostPlaces, newMarker, type Places, payloadEnvironment } from './enviro
 import { ownSources } from './fallback.ts';
 import { forwardSignals } from './forward.ts';
 import type { Limits } from './limits.ts';
-import { daemonPlaces } from './places.ts';
+import { type Codes, finalWordOf } from './outcome.ts';
+import { daemonPlaces, payloadUrl } from './places.ts';
 import { startCommand } from './start.ts';
 import { startStopwatch } from './stopwatch.ts';
 import { DAEMON_SOURCE, type Supervision, supervise } from './supervise.ts';
@@ -34,6 +35,8 @@ export interface PayloadWish {
   readonly graceMs: number | undefined;
   readonly steps: readonly EscalationStep[] | undefined;
   readonly limits: Limits;
+  /** What its end means to the site; each beats the configuration's. */
+  readonly codes: Codes;
   readonly runtimeDir: string;
   readonly config: Config;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -124,7 +127,8 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
   });
   const reserved = alive && (await daemon.reserve());
   const places = await findPlaces(wish, alive ? null : host, reserved ? view : null);
-  const started = await startCommand(wish.command, wish.args, payloadEnvironment(wish.env, places, marker));
+  const rowUrl = await payloadUrl(runtimeDir, reserved ? daemon.id() : null);
+  const started = await startCommand(wish.command, wish.args, payloadEnvironment(wish.env, places, marker, rowUrl));
   if ('code' in started) {
     fallback.stop();
     await daemon.close();
@@ -156,7 +160,8 @@ export async function runPayload(wish: PayloadWish): Promise<number> {
 
   const end = await supervision.ended;
   fallback.stop();
-  const keptOn = await daemon.close(end.left);
+  const word = finalWordOf(end, { ...config.report.codes, ...wish.codes });
+  const keptOn = await daemon.close({ word, leave: end.left });
   if (end.left && !keptOn)
     complain('processes of the payload go on in the background, and without the daemon nobody stops them in time');
   sink.flush();

@@ -16,7 +16,7 @@ const MAX_OPEN = 64;
 const MAX_OPEN_NOTICES = 48;
 /** Where no deadline is ahead, older news is not posted again after a crash: as long as a web hook tries by itself. */
 const POSTED_WITHIN_MS = 600_000;
-/** A host whose word changes with each poll is told of this often. */
+/** A host whose word changes with each poll is told of this often, and so is a payload that changes its mind. */
 const TELL_AGAIN_MS = 60_000;
 
 const PARTS = ['programs', 'posts'] as const satisfies readonly HookPart[];
@@ -30,6 +30,8 @@ export interface MachineNews {
   readonly overdue: boolean;
   /** On this machine's clock. */
   readonly deadlineMs: number | null;
+  /** The answer to the site. Nobody knows (S5.2) is not yes. */
+  readonly canTerminate: boolean;
 }
 
 /** The runs that begin now, with what was told up to and including them. */
@@ -43,11 +45,9 @@ export function advanceHooks(
   const dropped: HookEvent[] = [];
   let { runs } = before;
   let open = before.open;
-  const emit = ({ id, event, notice }: OpenRun, repeated: boolean, parts?: readonly HookPart[]): void => {
-    effects.push({
-      type: 'hook',
-      run: { id, event, ...(notice && { notice }), byMs, repeated, ...(parts && { parts }) },
-    });
+  const emit = ({ id, event, notice, canTerminate }: OpenRun, repeated: boolean, parts?: readonly HookPart[]): void => {
+    const what = { ...(notice && { notice }), ...(canTerminate !== undefined && { canTerminate }) };
+    effects.push({ type: 'hook', run: { id, event, ...what, byMs, repeated, ...(parts && { parts }) } });
   };
   for (const run of before.open.filter(({ state }) => state === 'repeat')) {
     const { id, event, over, begunMono = now.mono } = run;
@@ -65,8 +65,8 @@ export function advanceHooks(
     open = open.flatMap((each) => (each !== run ? [each] : parts.length > 0 ? [left] : []));
     if (parts.length > 0) emit(run, true, parts.length < PARTS.length ? parts : undefined);
   }
-  const begin = (event: HookEvent, notice?: OpenRun['notice']): void => {
-    if (open.length >= (notice === undefined ? MAX_OPEN : MAX_OPEN_NOTICES)) {
+  const begin = (event: HookEvent, what: Pick<OpenRun, 'notice' | 'canTerminate'> = {}): void => {
+    if (open.length >= (what.notice === undefined ? MAX_OPEN : MAX_OPEN_NOTICES)) {
       dropped.push(event);
       return;
     }
@@ -74,7 +74,7 @@ export function advanceHooks(
     const run: OpenRun = {
       id: `${runs}-${event}`,
       event,
-      ...(notice && { notice }),
+      ...what,
       state: 'issued',
       begunMono: now.mono,
     };
@@ -83,10 +83,13 @@ export function advanceHooks(
   };
 
   const told = tellNotices(before.notices, news, now);
-  for (const notice of told.fresh) begin('notice', notice);
+  for (const notice of told.fresh) begin('notice', { notice });
   const phase = phaseToTell(before, news);
   for (const event of passed(before.phase, phase)) begin(event);
   const overdue = phase === 'stopped' && news.overdue;
+  const { tells, wakeMono } = answerToTell(before.canTerminate, open, news, now);
+  if (tells) begin('can_terminate', { canTerminate: news.canTerminate });
+  const canTerminate = tells ? { now: news.canTerminate, mono: now.mono } : before.canTerminate;
   if (dropped.length > 0)
     effects.push(
       log(
@@ -98,8 +101,28 @@ export function advanceHooks(
     );
   const nothing =
     told.notices === before.notices && phase === before.phase && overdue === before.overdue && open === before.open;
-  const hooks = nothing ? before : { runs, phase, overdue, notices: told.notices, open };
-  return { hooks, effects, wake: { wall: null, mono: told.wakeMono } };
+  const hooks = nothing
+    ? before
+    : { runs, phase, overdue, notices: told.notices, open, ...(canTerminate && { canTerminate }) };
+  return { hooks, effects, wake: { wall: null, mono: earliest(told.wakeMono, wakeMono) } };
+}
+
+/**
+ * Whether the answer to the site is told now, and when it is at the latest if nothing happens: when it is another one than
+ * was told last, no sooner than a minute after that; and never while the programs that were told last still run, since
+ * theirs would be the last word then. Where there is no room it waits for others to end.
+ */
+function answerToTell(
+  told: HooksRecord['canTerminate'],
+  open: readonly OpenRun[],
+  { canTerminate }: MachineNews,
+  now: Instant,
+): { readonly tells: boolean; readonly wakeMono: number | null } {
+  if (canTerminate === (told?.now ?? false)) return { tells: false, wakeMono: null };
+  const fromMono = told === undefined ? now.mono : told.mono + TELL_AGAIN_MS;
+  if (fromMono > now.mono) return { tells: false, wakeMono: fromMono };
+  const isBusy = open.some(({ event, over }) => event === 'can_terminate' && over !== 'programs');
+  return { tells: !isBusy && open.length < MAX_OPEN_NOTICES, wakeMono: null };
 }
 
 /**

@@ -4,6 +4,7 @@ import { type Advance, advance } from './escalation.ts';
 import { own } from './held.ts';
 import { log } from './log.ts';
 import { collectNotices } from './notice.ts';
+import { finalWord, stepEnded, withSaid } from './payload-words.ts';
 import { type MachinePlan, machinePlan } from './phase.ts';
 import {
   afterEpisode,
@@ -19,11 +20,12 @@ import {
   wentDown,
 } from './restart.ts';
 import { markDone, type PayloadRecord, type State } from './state.ts';
+import { stepRunId } from './step-run.ts';
 import { payloadDeadline } from './steps.ts';
 import { isReservation, isSamePayload, pidOf } from './target.ts';
 import { type Effect, hookOf, type Input, type Instant, type PayloadChange, type PayloadSpec } from './types.ts';
 import { earliest, type Wake } from './wake.ts';
-import { payloadEnded, said } from './words.ts';
+import { payloadEnded } from './words.ts';
 
 export type PayloadInput = Extract<
   Input,
@@ -38,6 +40,7 @@ export type PayloadInput = Extract<
       | 'deliverer_gone'
       | 'steps_done'
       | 'final_word'
+      | 'step_ended'
       | 'step_failed';
   }
 >;
@@ -74,19 +77,17 @@ export function applyToPayloads(state: State, input: PayloadInput, now: Instant,
       return stepsDone(state, input.results, now);
     case 'final_word':
       return finalWord(state, input, effects);
+    case 'step_ended':
+      return stepEnded(state, input, null, now);
     case 'step_failed':
-      return changePayload(state, input.id, (record) =>
-        record.episode?.number === input.step.episode && record.episode.ended === null
-          ? { ...record, failed: { episode: input.step.episode, detail: input.detail } }
-          : record,
-      );
+      return stepEnded(state, input, input.detail, now);
   }
 }
 
 /**
  * One process, unit or control group, one payload: registered again, under its old id or another one (after a restart of
- * whoever registers it, or because an answer was lost), it keeps its episode and no step repeats (S3.6). A unit that we had
- * stopped runs again if somebody registers it.
+ * whoever registers it, or because an answer was lost), it keeps its episode and no step repeats (S3.6), and what it has said
+ * of itself stands. A unit that we had stopped runs again if somebody registers it.
  */
 function registered(state: State, spec: PayloadSpec, now: Instant): State['payloads'] {
   const before = Object.values(state.payloads).find((record) => isSamePayload(record.spec, spec));
@@ -94,7 +95,7 @@ function registered(state: State, spec: PayloadSpec, now: Instant): State['paylo
   const delivery = spec.deliverer === undefined ? 'daemon' : 'exec';
   const kept: PayloadRecord =
     before === undefined ? { spec, delivery, episode: null, registeredMono: now.mono } : unitRunning(before, now);
-  return { ...Object.fromEntries(others), [spec.id]: { ...kept, spec, delivery } };
+  return { ...Object.fromEntries(others), [spec.id]: { ...kept, spec: withSaid(spec, kept.spec), delivery } };
 }
 
 /** A reservation may become a payload that somebody else has registered meanwhile: it is one payload, with what was done. */
@@ -112,7 +113,17 @@ function updated(
     Object.values(state.payloads).find((each) => each !== before && isSamePayload(each.spec, record.spec));
   if (twin === undefined) return { ...state, payloads: { ...state.payloads, [id]: record } };
   const { [twin.spec.id]: _, ...rest } = state.payloads;
-  return { ...state, payloads: { ...rest, [id]: { ...record, episode: record.episode ?? twin.episode } } };
+  const { wasSignalled, failed } = twin;
+  const heir: PayloadRecord = {
+    ...record,
+    spec: withSaid(record.spec, twin.spec),
+    ...(record.episode === null && {
+      episode: twin.episode,
+      ...(wasSignalled && { wasSignalled }),
+      ...(failed && { failed }),
+    }),
+  };
+  return { ...state, payloads: { ...rest, [id]: heir } };
 }
 
 /** What `[stop]` says counts again (S3.3). */
@@ -158,26 +169,8 @@ function gone(
 const withEnd = (state: State, record: PayloadRecord, now: Instant): State => ({
   ...state,
   tally: { ended: state.tally.ended + 1, lastEndMono: now.mono },
-  words: payloadEnded(state.words, record),
+  words: payloadEnded(state, record, now),
 });
-
-/** What the payload itself says counts before what is read from its exit code, whichever comes first. */
-function finalWord(
-  state: State,
-  { id, word }: Extract<PayloadInput, { readonly type: 'final_word' }>,
-  effects: Effect[],
-): State {
-  const record = id === undefined ? undefined : own(state.payloads, id);
-  if (id !== undefined && record === undefined) return state;
-  const fields = { ...(id !== undefined && { payload: id }), code: word.code, by: word.by };
-  effects.push(
-    log('info', 'final_word', fields, `${record?.spec.name ?? 'the operator'} says ${word.code} to the site`),
-  );
-  if (id === undefined) return { ...state, words: said(state.words, word) };
-  return changePayload(state, id, (before) =>
-    word.by === 'exit' && before.spec.word?.by === 'payload' ? before : { ...before, spec: { ...before.spec, word } },
-  );
-}
 
 function changePayload(state: State, id: string, change: (record: PayloadRecord) => PayloadRecord): State {
   const before = own(state.payloads, id);
@@ -264,7 +257,7 @@ function hookEffect(
   return {
     type: 'hook',
     run: {
-      id: `${id}/${step.episode}/${step.index}`,
+      id: stepRunId(id, step),
       event: 'step',
       payload: { id, name, uid, pid: pidOf(spec) },
       file,

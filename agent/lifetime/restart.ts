@@ -47,11 +47,14 @@ export function wentDown(record: PayloadRecord): PayloadRecord {
 }
 
 /**
- * A life in which nothing was done yet. The number of its last episode is kept, so that no late report of that one is taken
+ * A life in which nothing was done or said yet. The number of its last episode is kept, so that no late report of that one is taken
  * for one of the next; and its notices are not, since their return means another stop.
  */
 function newLife(record: PayloadRecord, now: Instant): PayloadRecord {
-  const { restart: _, wasSignalled: __, episode, ...rest } = record;
+  const { restart: _, wasSignalled: __, failed: ___, episode, ...known } = record;
+  // What it has said was of the life that is over, and of its last word the site has heard.
+  const { canTerminate: _said, word: _word, ...spec } = known.spec;
+  const rest = { ...known, spec };
   if (episode === null) return { ...rest, episode };
   const ended = episode.ended ?? { atMs: now.wall, by: 'postponed' as const };
   return { ...rest, episode: { ...episode, noticeIds: [], marks: [], anchor: null, ended } };

@@ -1,5 +1,6 @@
 /** The whole memory of the heart: plain data, so that it can be written down part by part and read back exactly. */
 import type { Held, KnownNotice } from './held.ts';
+import { NOTHING_SAID, type WordsRecord, wordsOfAnotherBoot } from './said.ts';
 import { type HooksRecord, NOTHING_TOLD, restoredHooks } from './told.ts';
 import {
   DEADLINE_KINDS,
@@ -16,7 +17,6 @@ import {
   type StepRef,
   type StepResultReport,
 } from './types.ts';
-import { NOTHING_SAID, type WordsRecord } from './words.ts';
 
 /** More than any time zone, or its summer time, makes a clock wrong by. */
 const LONG_PAST_MS = 86_400_000;
@@ -63,6 +63,8 @@ export interface StepMark {
   readonly missed?: true;
   /** StepResultReport.rest: once. */
   readonly rest?: true;
+  /** Of a hook: its program has ended, or will not be run. */
+  readonly ended?: true;
 }
 
 /** One run of a payload's escalation (S3.6). */
@@ -257,8 +259,11 @@ export function restoreState(
           };
     } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
       tally = withLastEnd(value, now);
-    } else if (key === 'words' && hasShape<WordsRecord>(value, 'worst', 'stopped', 'done', 'due', 'disorder')) {
-      words = sameBoot ? value : { ...value, due: false };
+    } else if (
+      key === 'words' &&
+      hasShape<WordsRecord>(value, 'worst', 'stopped', 'done', 'due', 'disorder', 'saving')
+    ) {
+      words = sameBoot ? value : wordsOfAnotherBoot(value);
     } else if (sameBoot && key === 'hooks' && hasShape<HooksRecord>(value, 'runs', 'phase', 'notices', 'open')) {
       hooks = restoredHooks(value);
     }

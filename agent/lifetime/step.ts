@@ -29,7 +29,7 @@ import type {
   StepResult,
 } from './types.ts';
 import { earliest, type Wake } from './wake.ts';
-import { lastWord, releasedNotices } from './words.ts';
+import { lastWord, lastWordWake, releasedNotices } from './words.ts';
 
 /** Ids are shown with their source in front; the operator may give them back either way. */
 const OPERATOR_PREFIX = /^operator\//;
@@ -54,14 +54,20 @@ export function step(before: State, input: Input, now: Instant): StepResult<Stat
     Object.values(state.payloads).flatMap((record) => (isAlive(record) ? [record.spec] : [])),
     now,
   );
-  const wake = wakeAt(state, plan, notices, [advanced.wake, told.wake, power.wake, answer], now);
+  const wake = wakeAt(
+    state,
+    plan,
+    notices,
+    [advanced.wake, told.wake, power.wake, answer, lastWordWake(plan, now)],
+    now,
+  );
   return {
     state,
     snapshot,
     payloads,
     effects,
     powerOff: power.why,
-    lastWord: lastWord(state, snapshot.phase),
+    lastWord: lastWord(state, snapshot.phase, plan, now),
     released: releasedNotices(state, snapshot.phase, deadlineNotices(notices)),
     wakeAt: wake,
   };
@@ -112,11 +118,18 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
 function tellHooks(
   state: State,
   notices: readonly NoticeInForce[],
-  { phase, overdue, localDeadlineMs: deadlineMs }: Snapshot,
+  { phase, overdue, localDeadlineMs: deadlineMs, canTerminate }: Snapshot,
   now: Instant,
   effects: Effect[],
 ): { readonly state: State; readonly wake: Wake } {
-  const news = { notices, phase, overdue, deadlineMs, remembered: () => rememberedIds(state, now) };
+  const news = {
+    notices,
+    phase,
+    overdue,
+    deadlineMs,
+    canTerminate: canTerminate?.now === true,
+    remembered: () => rememberedIds(state, now),
+  };
   const told = advanceHooks(state.hooks, news, now);
   effects.push(...told.effects);
   return { state: told.hooks === state.hooks ? state : { ...state, hooks: told.hooks }, wake: told.wake };

@@ -30,7 +30,10 @@ export interface PlannedStep {
 }
 
 const leadOf = (step: EscalationStep, spec: PayloadSpec, policy: Policy): number =>
-  step.at === 'grace' ? (spec.graceMs ?? defaultLead(spec, policy)) : step.at;
+  step.at === 'grace' ? stopLeadMs(spec, policy) : step.at;
+
+/** How long before its deadline a payload is asked to stop where its steps say `grace`: the time that it has to do so. */
+export const stopLeadMs = (spec: PayloadSpec, policy: Policy): number => spec.graceMs ?? defaultLead(spec, policy);
 
 /** A unit gets the time that it was written to need, where that is more. */
 const defaultLead = ({ target }: PayloadSpec, { graceMs }: Policy): number =>

@@ -1,10 +1,10 @@
 /** News in words, for the log and its counters. */
 import { log } from './log.ts';
-import type { Effect, Snapshot } from './types.ts';
+import type { Effect, MachineAnswer, Snapshot } from './types.ts';
 
 /**
  * What changed between two Snapshots, in words: one line each for phase, deadline and every notice that came, changed or
- * went. Kept outside `step` so that a replay after a crash does not tell old news.
+ * went; and whether the machine can be terminated. Kept outside `step` so that a replay after a crash does not tell old news.
  */
 export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] {
   const effects: Effect[] = [];
@@ -49,8 +49,27 @@ export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] 
   }
   for (const notice of known.values())
     effects.push(log('info', 'notice_cleared', { notice: notice.id, kind: notice.kind }, `${notice.id}: cleared`));
-  return [...effects, ...tellClocks(before, after)];
+  return [...effects, ...tellAnswer(before?.canTerminate ?? null, after.canTerminate), ...tellClocks(before, after)];
 }
+
+/** S5.1; without how far the payloads are, which changes all the time. */
+function tellAnswer(before: MachineAnswer | null, after: MachineAnswer | null): Effect[] {
+  const from = fromSecs(after);
+  if (before?.now === after?.now && fromSecs(before) === from) return [];
+  const fields = { now: after?.now ?? null, at: from };
+  return [log('info', 'can_terminate_changed', fields, answerText(after?.now ?? null, from))];
+}
+
+function answerText(now: boolean | null, from: number | null): string {
+  if (now === null) return 'no payload is left that could say whether the machine can be terminated';
+  if (now) return 'the machine can be terminated now';
+  const when = from === null ? 'nobody says from when on' : `from ${new Date(from * 1000).toISOString()} on it can`;
+  return `the machine must not be terminated now, ${when}`;
+}
+
+/** Rounded up as in the document (document.ts). */
+const fromSecs = (answer: MachineAnswer | null): number | null =>
+  answer === null || answer.atMs === null ? null : Math.ceil(answer.atMs / 1000);
 
 /** S4.3: a host's clock that is planned with. */
 function tellClocks(before: Snapshot | null, after: Snapshot): Effect[] {

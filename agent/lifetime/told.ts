@@ -11,6 +11,8 @@ export interface HooksRecord {
   /** By id, what was told of each notice. */
   readonly notices: Readonly<Record<string, ToldNotice>>;
   readonly open: readonly OpenRun[];
+  /** What was told last of the answer to the site, and when, monotonic. Absent: that it can be terminated was never told. */
+  readonly canTerminate?: { readonly now: boolean; readonly mono: number };
 }
 export interface ToldNotice {
   readonly kind: NoticeKind;
@@ -24,6 +26,7 @@ export interface OpenRun {
   readonly id: string;
   readonly event: HookEvent;
   readonly notice?: NonNullable<HookRun['notice']>;
+  readonly canTerminate?: boolean;
   /** As a step's: `repeat` = begun before a crash. */
   readonly state: 'issued' | 'repeat';
   /** Its programs were run a second time; never a third. */

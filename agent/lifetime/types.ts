@@ -310,8 +310,8 @@ export type Input =
   | { readonly type: 'units_started'; readonly id: string }
   /**
    * The programs of a machine's event have ended, or could not be run; or its web hooks are through with it. The run is over
-   * with both; without `part` it is over. Never for a hook step: its end is nobody's business but the log's, and
-   * `steps_done` says that it was begun.
+   * with both; without `part` it is over. Never for a hook step: `steps_done` says that it was begun, `step_ended` or
+   * `step_failed` how it ended.
    */
   | { readonly type: 'hook_ended'; readonly run: string; readonly part?: HookPart }
   /** The `exec` that delivered for it died, the payload lives: the daemon takes over (S3.8). */
@@ -324,7 +324,9 @@ export type Input =
   | { readonly type: 'steps_done'; readonly results: readonly StepResultReport[] }
   /** A last word to the site: of a payload, or without an id of the machine's operator. */
   | { readonly type: 'final_word'; readonly id?: string; readonly word: SpokenWord }
-  /** The program of a hook step has ended, and not well: what it was to save is not saved. */
+  /** The program of a hook step has ended well. Of one that nobody knows the end of neither this nor `step_failed` is said. */
+  | { readonly type: 'step_ended'; readonly id: string; readonly step: StepRef }
+  /** It has not ended well, or could not be run: what it was to save is not saved. `detail` is for the site. */
   | { readonly type: 'step_failed'; readonly id: string; readonly step: StepRef; readonly detail: string }
   /** The clock stepped: where boot lies on the corrected clock (S1.8). */
   | { readonly type: 'clock_changed'; readonly bootWallMs: number };

@@ -36,7 +36,7 @@ const localDeadlineMs = ({ run, snapshot }: HookContext): number | null =>
 export const HOOK_VARIABLES: readonly HookVariable[] = [
   {
     name: 'MJF_EVENT',
-    meaning: 'notice, draining, stopping, stopped or cancelled; step for a step of a payload',
+    meaning: 'notice, draining, stopping, stopped, cancelled or can_terminate; step for a step of a payload',
     of: ({ run }) => run.event,
   },
   {
@@ -73,6 +73,11 @@ export const HOOK_VARIABLES: readonly HookVariable[] = [
     name: 'MJF_NOTICE_DEADLINE',
     meaning: 'notice: its own time in UNIX seconds; not set when it has none',
     of: ({ run }) => seconds(run.notice?.deadlineMs),
+  },
+  {
+    name: 'MJF_CAN_TERMINATE',
+    meaning: 'can_terminate: 1 when the machine can be terminated from now on without losing work, 0 when not any more',
+    of: ({ run }) => (run.canTerminate === undefined ? null : run.canTerminate ? '1' : '0'),
   },
   { name: 'MJF_PAYLOAD_ID', meaning: 'step: id of the payload', of: ({ run }) => run.payload?.id ?? null },
   { name: 'MJF_PAYLOAD_NAME', meaning: 'step: its name', of: ({ run }) => run.payload?.name ?? null },

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Hand, HookOutcome } from '../hand/hand.ts';
 import { STEP_DIRECTORY } from '../hand/hook-files.ts';
 import type { Instant } from '../lifetime/types.ts';
+import { hookFailure } from './hook-failure.ts';
 import type { HookLog } from './hook-log.ts';
 import type { HookRecord, HookRecords } from './hook-records.ts';
 
@@ -29,14 +30,19 @@ export interface LeftoverOptions {
   readonly log: Logger;
   readonly told: HookLog;
   now(): Instant;
+  /** How the program of a step ended (hook-failure.ts): the heart may not have heard of it. Never called at once. */
+  onStepEnded(run: string, file: string, failure: string | null): void;
 }
 
 /** Follows at once whatever runs. Never throws. */
-export function openLeftovers({ records, hand, log, told, now }: LeftoverOptions): Leftovers {
+export function openLeftovers({ records, hand, log, told, now, onStepEnded }: LeftoverOptions): Leftovers {
   const left = new Map([...records.left].map(([run, record]) => [run, { record, ended: adopt(record) }] as const));
 
   async function adopt(record: HookRecord): Promise<HookOutcome | null> {
-    const outcome = record.program === null ? null : await follow(record);
+    const outcome = await (record.program === null ? null : follow(record));
+    const { run, directory, file } = record;
+    const failure = outcome === null ? record.failure : hookFailure(file, outcome);
+    if (directory === STEP_DIRECTORY && failure !== undefined) onStepEnded(run, file, failure);
     setTimeout(() => {
       if (left.delete(record.run)) records.remove(record.run);
     }, CLAIM_MS).unref();
@@ -58,7 +64,8 @@ export function openLeftovers({ records, hand, log, told, now }: LeftoverOptions
       onLine: (stream, line) => told.line(shown, stream, line),
     });
     told.ended(directory === STEP_DIRECTORY ? 'step' : directory, shown, outcome);
-    records.put({ ...record, program: null });
+    const failure = hookFailure(file, outcome);
+    records.put({ ...record, program: null, ...(failure !== undefined && { failure }) });
     return outcome;
   }
 

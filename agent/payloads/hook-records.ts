@@ -18,6 +18,8 @@ export interface HookRecord {
   readonly program: HookProgram | null;
   /** No file is left to be run: only the heart has still to be told. */
   readonly over: boolean;
+  /** Of a step whose program has ended: what the site is told of it (hook-failure.ts); null: it ended well. Absent: not known. */
+  readonly failure?: string | null;
   /** UNIX ms: when the program's time is over. */
   readonly untilMs: number;
 }
@@ -101,14 +103,16 @@ function readRecord(file: string, boot: string): HookRecord | null {
     const over = value['over'] === true;
     if (typeof run !== 'string' || typeof directory !== 'string' || typeof name !== 'string') return null;
     if (typeof untilMs !== 'number' || !Number.isFinite(untilMs)) return null;
-    if (program === null) return { run, directory, file: name, program, over, untilMs };
+    const { failure } = value;
+    const known = { run, directory, file: name, over, untilMs };
+    if (program === null)
+      return { ...known, program, ...((failure === null || typeof failure === 'string') && { failure }) };
     if (!isObject(program)) return null;
     const { pid, startTicks, pipes } = program;
     // A pid of 1 or below would make a signal to its group one to everybody.
     if (!Number.isSafeInteger(pid) || Number(pid) <= 1 || !Number.isSafeInteger(startTicks)) return null;
     const names = Array.isArray(pipes) ? pipes.filter((pipe): pipe is string => typeof pipe === 'string') : [];
-    const known = { pid: Number(pid), startTicks: Number(startTicks), pipes: names };
-    return { run, directory, file: name, program: known, over, untilMs };
+    return { ...known, program: { pid: Number(pid), startTicks: Number(startTicks), pipes: names } };
   } catch {
     return null;
   }

@@ -9,9 +9,11 @@ import type { Logger } from 'pino';
 import type { HooksConfig } from '../config/types.ts';
 import type { Hand, HookOutcome } from '../hand/hand.ts';
 import { listHooks, STEP_DIRECTORY } from '../hand/hook-files.ts';
+import { stepOfRun } from '../lifetime/step-run.ts';
 import { HOOK_EVENTS, type HookRun, type Input, type Instant, type StepOutcome } from '../lifetime/types.ts';
 import type { Publication } from '../ports.ts';
 import { hookEnvironment } from './hook-environment.ts';
+import { hookFailure, type StepEnd } from './hook-failure.ts';
 import { type Leftover, openLeftovers } from './hook-leftovers.ts';
 import { openHookLog } from './hook-log.ts';
 import { openHookRecords } from './hook-records.ts';
@@ -50,7 +52,10 @@ export interface HooksOptions {
 export type HookNews = Pick<Publication, 'snapshot' | 'lifetimeJson'>;
 
 export interface Hooks {
-  /** Returns at once. Ends with `hook_ended` for an event; a step with `steps_done` as soon as its program was started. */
+  /**
+   * Returns at once. Ends with `hook_ended` for an event; of a step `steps_done` is said as soon as its program was started,
+   * and `step_ended` or `step_failed` when that has ended, as far as it is known.
+   */
   run(run: HookRun, news: HookNews): void;
   /**
    * The heart knows that this event's programs have ended, or will not ask for them again. Until then it is known here how far they came: a heart that
@@ -77,7 +82,7 @@ export function openHooks(options: HooksOptions): Hooks {
   const steps: Job[] = [];
   let running = 0;
   let stopped = false;
-  const leftovers = openLeftovers({ records, hand, log, told, now });
+  const leftovers = openLeftovers({ records, hand, log, told, now, onStepEnded: tellEnd });
   survey();
 
   function pump(): void {
@@ -89,7 +94,7 @@ export function openHooks(options: HooksOptions): Hooks {
       perform(job)
         .catch((error: unknown) => {
           log.error({ event: 'internal', run: job.run.id, err: error }, 'a fault in the agent itself: a hook is lost');
-          end(job, 'refused');
+          end(job, 'refused', { is: 'lost' });
         })
         .finally(() => {
           running -= 1;
@@ -107,8 +112,10 @@ export function openHooks(options: HooksOptions): Hooks {
     const files = done === undefined ? all : all.filter((file) => file > done);
     let late = earlier?.is === 'timeout';
     let stepOutcome: StepOutcome = 'refused';
+    let stepEnd: StepEnd | undefined;
     for (let next = 0; next < files.length && !stopped; next += 1) {
       const outcome = late ? 'late' : await one(job, directory, files[next] ?? '');
+      stepEnd = outcome === 'late' ? { is: 'late' } : outcome;
       late = outcome === 'late' || outcome.is === 'timeout';
       if (late) {
         skip(run, files.slice(outcome === 'late' ? next : next + 1));
@@ -121,7 +128,8 @@ export function openHooks(options: HooksOptions): Hooks {
     const last = all.at(-1);
     if (run.event !== 'step' && last !== undefined)
       records.put({ run: run.id, directory, file: last, program: null, over: true, untilMs: now().wall });
-    end(job, stepOutcome);
+    // Of a program that an earlier agent began its end is told where it is followed.
+    end(job, stepOutcome, stepEnd);
   }
 
   async function one(job: Job, directory: string, file: string): Promise<HookOutcome | 'late'> {
@@ -147,17 +155,22 @@ export function openHooks(options: HooksOptions): Hooks {
       },
       onLine: (stream, line) => told.line(shown, stream, line),
     });
-    if (outcome.is !== 'not_run') records.put({ ...record, program: null });
+    const failure = run.event === 'step' ? hookFailure(file, outcome) : undefined;
+    if (outcome.is !== 'not_run') records.put({ ...record, program: null, ...(failure !== undefined && { failure }) });
     told.ended(run.event, shown, outcome);
     return outcome;
   }
 
-  /** `stepOutcome`: of a step whose program was not started. */
-  function end(job: Job, stepOutcome: StepOutcome): void {
+  /** `stepOutcome`: of a step whose program was not started. `stepEnd`: of a step, where it is known and not told yet. */
+  function end(job: Job, stepOutcome: StepOutcome, stepEnd?: StepEnd): void {
     const { run } = job;
     reportStep(job, stepOutcome);
-    if (run.event === 'step') forget(run.id);
-    else if (!stopped) options.submit({ type: 'hook_ended', run: run.id });
+    if (run.event === 'step') {
+      const file = run.file ?? '';
+      const failure = stepEnd === undefined ? undefined : hookFailure(file, stepEnd);
+      if (failure !== undefined) tellEnd(run.id, file, failure);
+      forget(run.id);
+    } else if (!stopped) options.submit({ type: 'hook_ended', run: run.id });
   }
 
   function forget(run: string): void {
@@ -169,6 +182,13 @@ export function openHooks(options: HooksOptions): Hooks {
     if (stopped || job.reported || event !== 'step' || step === undefined || payload === undefined) return;
     job.reported = true;
     options.submit({ type: 'steps_done', results: [{ id: payload.id, step, outcome, at: now() }] });
+  }
+
+  /** The heart takes it once, however often it is told. */
+  function tellEnd(run: string, file: string, failure: string | null): void {
+    const of = stepOfRun(run, file);
+    if (stopped || of === null) return;
+    options.submit(failure === null ? { type: 'step_ended', ...of } : { type: 'step_failed', ...of, detail: failure });
   }
 
   function skip({ event, id }: HookRun, files: readonly string[]): void {
@@ -203,7 +223,7 @@ export function openHooks(options: HooksOptions): Hooks {
       }
       log.error({ event: 'hooks_too_many', run: run.id, waiting: MAX_WAITING }, 'too many hooks wait: one is not run');
       skip(run, [run.file ?? '*']);
-      end(job, 'refused');
+      end(job, 'refused', { is: 'crowded' });
     },
     settled(run) {
       // Of one that this agent was not asked to run: a program of it may still be followed.

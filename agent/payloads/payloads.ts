@@ -12,6 +12,12 @@ import { carries } from './marker.ts';
 import { createScanner, isProcessSpec, type ProcessSpec, type ProcessTable, readLeader } from './members.ts';
 import { processLives } from './process.ts';
 
+/**
+ * `exec` tells the last word of a payload that has ended before its row may go (S5.3), and needs 2 s for it at the most. Who
+ * looks in between must not end the row: its word would be lost. One that hangs is not waited for much longer.
+ */
+const GOODBYE_MS = 4_000;
+
 export interface PayloadsOptions {
   readonly procRoot?: string;
   /** Never signalled. */
@@ -43,6 +49,8 @@ export function openPayloads(options: PayloadsOptions): Payloads {
   const kin = createKin((payload) =>
     log.warn({ event: 'kin_full', payload }, 'a payload has more processes than are remembered one by one'),
   );
+  /** When it was first seen that a payload has ended whose `exec` lives. */
+  const endedMono = new Map<string, number>();
   let scanFailed = false;
 
   return {
@@ -59,16 +67,31 @@ export function openPayloads(options: PayloadsOptions): Payloads {
       const processes = specs.filter(isProcessSpec);
       const table = processes.length === 0 ? null : scan();
       if (table !== null) for (const spec of processes) kin.watch(spec, table);
-      return findGone(specs, procRoot, {
+      const found = findGone(specs, procRoot, {
         selfPid,
         kin,
         door,
         scan: scanner.full,
         ...(states === undefined ? {} : { states }),
       });
+      return { ...found, gone: withoutGoodbyes(specs, found.gone) };
     },
     containment: (spec) => (isProcessSpec(spec) ? containmentOf(spec) : 'cgroup'),
   };
+
+  function withoutGoodbyes(specs: readonly PayloadSpec[], gone: readonly string[]): readonly string[] {
+    for (const id of endedMono.keys()) if (!gone.includes(id)) endedMono.delete(id);
+    if (gone.length === 0) return gone;
+    const now = options.now().mono;
+    const delivererOf = new Map(specs.map(({ id, deliverer }) => [id, deliverer]));
+    return gone.filter((id) => {
+      const deliverer = delivererOf.get(id);
+      if (deliverer === undefined || !processLives(deliverer, procRoot)) return true;
+      const since = endedMono.get(id) ?? now;
+      endedMono.set(id, since);
+      return now - since >= GOODBYE_MS;
+    });
+  }
 
   function scan(): ProcessTable | null {
     try {

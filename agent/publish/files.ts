@@ -1,6 +1,6 @@
 /**
- * The file face: `machinefeatures/KEY`, `jobfeatures/KEY`, `views/TOKEN/…` and `lifetime.json` below the runtime directory
- * (DESIGN.md, "Interfaces"). Every file is replaced by rename, never rewritten, so that no reader sees half a value; only
+ * The file face: `machinefeatures/KEY`, `jobfeatures/KEY`, `jobstatus/KEY`, `views/TOKEN/…` and `lifetime.json` below the
+ * runtime directory (DESIGN.md, "Interfaces"). Every file is replaced by rename, never rewritten, so that no reader sees half a value; only
  * what changed is written. Temporary files live in a directory of their own: some readers read every file they find.
  */
 import fs from 'node:fs';
@@ -44,6 +44,8 @@ const NONE: ReadonlySet<string> = new Set();
 /** Where features are published that have lost their own place. */
 export const BESIDE = 'own';
 const FOLDERS = ['machinefeatures', 'jobfeatures'] as const;
+/** What the machine says to its site (S5.1). No host mounts anything there, so it has this one place. */
+const STATUS = 'jobstatus';
 
 /** Why the runtime directory cannot be used; the message is for people. */
 export class RuntimeDirError extends Error {}
@@ -138,7 +140,7 @@ function look(file: string): fs.BigIntStats | undefined {
 
 /** Changes when anybody but us makes, removes or replaces a file there; own changes are taken into account after each write. */
 function signature(dir: string, covered: ReadonlySet<string>): string {
-  const places = ['', LIFETIME, ...FOLDERS.filter((name) => !covered.has(name))];
+  const places = ['', LIFETIME, STATUS, ...FOLDERS.filter((name) => !covered.has(name))];
   return places
     .map((place) => {
       const status = look(path.join(dir, place));
@@ -162,6 +164,7 @@ function filesOf(publication: Publication, covered: ReadonlySet<string>): Map<st
   };
   put(placeOf('machinefeatures', covered), publication.machine);
   put(placeOf('jobfeatures', covered), publication.job);
+  put(STATUS, publication.jobstatus);
   files.set(LIFETIME, publication.lifetimeJson);
   for (const [token, view] of Object.entries(publication.views)) {
     put(`views/${token}/machinefeatures`, publication.machine);
@@ -191,6 +194,7 @@ function prepare(dir: string, covered: ReadonlySet<string>): void {
     for (const [name, mode] of [
       ['machinefeatures', 0o755],
       ['jobfeatures', 0o755],
+      [STATUS, 0o755],
       ['views', 0o711],
       [TEMPORARY, 0o700],
     ] as const) {
@@ -216,6 +220,7 @@ function prepare(dir: string, covered: ReadonlySet<string>): void {
 function readBack(dir: string, covered: ReadonlySet<string>): Map<string, Buffer> {
   const shown = new Map<string, Buffer>();
   const folders = FOLDERS.flatMap((name) => (covered.has(name) ? [`${BESIDE}/${name}`] : [name, `${BESIDE}/${name}`]));
+  folders.push(STATUS);
   for (const token of list(path.join(dir, 'views')))
     folders.push(`views/${token}/machinefeatures`, `views/${token}/jobfeatures`);
   for (const folder of folders) {

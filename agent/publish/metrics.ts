@@ -32,8 +32,33 @@ const METRICS: Readonly<Record<string, MetricDefinition>> = {
     labels: [],
     help: '1 when the site may terminate the machine at any time, 0 when not; absent when the host has not said.',
   },
+  mjf_can_terminate: {
+    type: 'gauge',
+    labels: [],
+    help: '1 when the machine can be terminated without loss, 0 when not; absent when no payload was ever registered.',
+  },
+  mjf_can_terminate_timestamp_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'UNIX time from which on the machine can be terminated without loss; absent when nobody knows.',
+  },
+  mjf_must_not_terminate_until_timestamp_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'UNIX time before which work is lost if the machine is terminated, as a payload reckons.',
+  },
+  mjf_progress_ratio: {
+    type: 'gauge',
+    labels: [],
+    help: 'How far the payloads are that say so, 0 to 1, in the mean.',
+  },
   mjf_notices: { type: 'gauge', labels: ['kind'], help: 'Notices in force by kind.' },
   mjf_payloads: { type: 'gauge', labels: ['state'], help: 'Payloads by state.' },
+  mjf_reports_pending: {
+    type: 'gauge',
+    labels: ['reporter'],
+    help: 'Reports to the site that wait for their delivery.',
+  },
   mjf_source_up: {
     type: 'gauge',
     labels: ['source'],
@@ -85,6 +110,16 @@ const METRICS: Readonly<Record<string, MetricDefinition>> = {
     type: 'counter',
     labels: ['event', 'outcome'],
     help: 'Programs below hooks.d by outcome; `skipped` for those that no time was left for.',
+  },
+  mjf_reports_total: {
+    type: 'counter',
+    labels: ['reporter', 'outcome'],
+    help: 'Reports to the site by outcome: delivered, failed (tried again) or refused for good.',
+  },
+  mjf_report_spool_errors_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Files of payloads for the site that could not be kept on disk until they are delivered.',
   },
   mjf_poweroff_total: {
     type: 'counter',
@@ -213,11 +248,12 @@ export function createMetrics(options: { readonly strict?: boolean } = {}): Metr
   };
 }
 
-/** The gauges that a Snapshot, and the live view of the sources, mean at `nowMs` (UNIX ms). Nothing known = no sample. */
+/** The gauges that a Snapshot, and the live view of sources and reporters, mean at `nowMs` (UNIX ms). Nothing known = no sample. */
 export function snapshotMetrics(
   snapshot: Snapshot,
   nowMs: number,
   sources: readonly LiveSource[] = [],
+  reports: readonly { readonly reporter: string; readonly count: number }[] = [],
 ): readonly Sample[] {
   const samples: Sample[] = [];
   const add = (name: string, value: number, labels?: Labels) =>
@@ -229,6 +265,7 @@ export function snapshotMetrics(
   for (const phase of PHASES) add('mjf_phase', snapshot.phase === phase ? 1 : 0, { phase });
   add('mjf_overdue', snapshot.overdue ? 1 : 0);
   if (snapshot.terminationAllowed !== null) add('mjf_termination_allowed', snapshot.terminationAllowed ? 1 : 0);
+  samples.push(...answerMetrics(snapshot));
   const kinds = new Map<string, number>();
   for (const notice of snapshot.notices) {
     if (!notice.expired && !notice.ignored) kinds.set(notice.kind, (kinds.get(notice.kind) ?? 0) + 1);
@@ -242,7 +279,22 @@ export function snapshotMetrics(
       add('mjf_source_last_success_timestamp_seconds', source.lastSuccessMs / 1000, labels);
     if (source.latencyMs !== null) add('mjf_source_request_duration_seconds', source.latencyMs / 1000, labels);
   }
+  for (const { reporter, count } of reports) add('mjf_reports_pending', count, { reporter });
   return samples;
+}
+
+/** The machine's answer (S5.1); nothing where there is none. */
+function answerMetrics({ canTerminate }: Snapshot): readonly Sample[] {
+  if (canTerminate === null) return [];
+  const { now, atMs, mustNotUntilMs, progress } = canTerminate;
+  const secs = (ms: number | null): number | null => (ms === null ? null : ms / 1000);
+  const values: readonly (readonly [name: string, value: number | null])[] = [
+    ['mjf_can_terminate', now ? 1 : 0],
+    ['mjf_can_terminate_timestamp_seconds', secs(atMs)],
+    ['mjf_must_not_terminate_until_timestamp_seconds', secs(mustNotUntilMs)],
+    ['mjf_progress_ratio', progress],
+  ];
+  return values.flatMap(([name, value]) => (value === null ? [] : [{ name, value }]));
 }
 
 function faultOf(name: string, type: MetricType, labels: Labels): { reason: string; message: string } | undefined {

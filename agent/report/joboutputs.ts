@@ -1,229 +1,261 @@
 /**
  * The payloads' and the agent's words to the site: `$JOBOUTPUTS`, a flat place that takes files, as a URL (PUT) or a
  * directory (HSF-TN-2016-04, "Vacuum Platform"; mjf.md, "VM to site"). Nothing here ever delays a signal: files are queued,
- * delivered one after the other, and tried again until the agent ends.
+ * delivered one after the other, and tried again until the agent ends; what is left then waits on disk for the next start.
  */
-import os from 'node:os';
-import type { Logger } from 'pino';
-import type { JobOutputsConfig } from '../config/types.ts';
-import { isOwnEndpoint, type OwnAddress } from '../own-endpoint.ts';
-import type { Publication } from '../ports.ts';
-import { type DeliverFile, type DeliveryFailure, deliverTo } from './deliver.ts';
+import { type MachineIdentity, readMachineIdentity } from '../machine-identity.ts';
+import { pause } from '../pause.ts';
+import { type Channel, type ChannelOptions, channelOf } from './joboutputs-channel.ts';
+import { ANSWER_FILE, answerOf, heartbeatText, MESSAGE_FILE, messageOf } from './joboutputs-words.ts';
+import { type Deliver, openOutbox } from './outbox.ts';
+import { CLOSE_BOUND_MS, type Reporter, type ReporterEnvironment, type SiteNews } from './reporter.ts';
+import { openSpool, type SpoolEntry } from './spool.ts';
+
+export { ANSWER_FILE, MESSAGE_FILE } from './joboutputs-words.ts';
 
 /** What waits for a site that does not answer: enough for the logs of a machine's last minutes, small beside its memory. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
 const MAX_QUEUED_FILES = 64;
-/** First pause after a failure and the longest one; jittered, since all guests of a site fail at the same moment. */
-const RETRY_FIRST_MS = 1_000;
-const RETRY_MOST_MS = 60_000;
-/** While ending, failures are not waited out; this keeps it from spinning. */
-const CLOSING_PAUSE_MS = 100;
-/** What is still queued when the agent is told to stop gets this long. */
-const CLOSE_BOUND_MS = 1_500;
+/** Of the time for closing: for what a disk still reads at the beginning, and still writes at the end. */
+const CLOSE_DISK_MS = 200;
 
-export interface JobOutputs {
-  /** Queues a payload's file; the latest content of a name wins. */
-  put(name: string, body: Buffer): 'stored' | 'no_channel' | 'full';
+export interface JobOutputs extends Reporter {
+  /**
+   * Queues a payload's file; the latest content of a name wins. `stored`: it outlives a crash and a reboot, or, where the
+   * disk refuses, the agent at least tries for as long as it lives.
+   */
+  put(name: string, body: Buffer): Promise<'stored' | 'no_channel' | 'full'>;
   /** The place by a platform's metadata: taken where neither configuration nor environment names one (mjf.md, "Locations"). */
   pointTo(place: string | undefined): void;
-  /** Looks at the new truth: the first Snapshot in which the host's deadline has stopped the last payload sends `100`. */
-  update(publication: Publication): void;
-  /** The message with which the machine goes has not reached the site yet. */
-  owesLastWord(): boolean;
-  /** Ends after what is queued went out, or the bound. */
-  close(): Promise<void>;
 }
 
-interface Waiting {
-  readonly name: string;
-  readonly body: Buffer;
-  /** Failures so far, and when it is tried again (performance.now). */
-  readonly failures: number;
-  readonly notBefore: number;
+export interface JobOutputsOptions extends ChannelOptions, Pick<ReporterEnvironment, 'count'> {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What the site has not taken yet is kept there; null = in memory only. */
+  readonly spoolDir: string | null;
+  /** Absent = as this machine says. */
+  readonly identity?: Pick<MachineIdentity, 'machineId' | 'bootId'>;
 }
 
 /**
  * The channel: configuration, else `$JOBOUTPUTS` of the agent's own environment where it does not name the agent itself.
- * Without one, everything is answered `no_channel`. The agent's own words have a queue of their own that goes first: no
- * payload can crowd out the heartbeat or the last message.
+ * Without one, everything is answered `no_channel`. The agent's own words have a line of their own: no payload's file can
+ * crowd out the heartbeat or the last message.
  */
 export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
-  const { config, log } = options;
-  let deliver = channelOf(options, options.env['JOBOUTPUTS']);
-  const named = deliver !== null;
-  const own = new Map<string, Waiting>();
-  const queue = new Map<string, Waiting>();
-  const stopped = new AbortController();
-  /** Two lines to the site: a payload's file that hangs must not hold up the agent's own words. */
-  const working = new Map<Map<string, Waiting>, Promise<void>>();
-  let told = false;
-  let closing = false;
-  let failing = false;
-  const wakes = new Set<() => void>();
-
-  function enqueue(to: Map<string, Waiting>, name: string, body: Buffer): void {
-    to.set(name, { name, body, failures: 0, notBefore: 0 });
-    for (const wake of wakes) wake();
-    if (deliver === null || working.has(to)) return;
-    working.set(
-      to,
-      work(deliver, to).finally(() => working.delete(to)),
-    );
-  }
-
-  /** The next that may go out: whoever waits longest for his turn. */
-  function next(from: Map<string, Waiting>): Waiting | null {
-    const now = performance.now();
-    for (const each of from.values()) if (closing || each.notBefore <= now) return each;
-    return null;
-  }
-
-  async function work(send: DeliverFile, from: Map<string, Waiting>): Promise<void> {
-    while (from.size > 0 && !stopped.signal.aborted) {
-      const file = next(from);
-      if (file === null) {
-        const soonest = Math.min(...[...from.values()].map(({ notBefore }) => notBefore));
-        await new Promise<void>((resolve) => {
-          const wake = (): void => {
-            wakes.delete(wake);
-            resolve();
-          };
-          wakes.add(wake);
-          pauseFor(Math.max(0, soonest - performance.now()), stopped.signal).then(wake);
-        });
-        continue;
-      }
-      settle(from, file, await send(file.name, file.body, stopped.signal));
-      if (closing && failing) await pauseFor(CLOSING_PAUSE_MS, stopped.signal);
-    }
-  }
-
-  function settle(from: Map<string, Waiting>, file: Waiting, failure: DeliveryFailure | null): void {
-    // Overtaken by newer content while it was on its way: that one has its own turn.
-    const current = from.get(file.name) === file;
-    if (failure === null) {
-      if (current) from.delete(file.name);
-      if (failing) log.info({ event: 'report_recovered', file: file.name }, 'the site takes reports again');
-      failing = false;
-      return;
-    }
-    if (stopped.signal.aborted || !current) return;
-    from.delete(file.name);
-    if (failure.final && from === queue) {
-      log.warn(
-        { event: 'report_refused', file: file.name, error: failure.code },
-        `${file.name}: the site refuses it (${failure.code}), it is dropped`,
-      );
-      return;
-    }
-    if (!failing)
-      log.warn(
-        { event: 'report_failed', file: file.name, error: failure.code },
-        `${file.name} could not be handed to the site (${failure.code}), it is tried again`,
-      );
-    failing = true;
-    const pause = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** file.failures) * (0.5 + Math.random() / 2);
-    from.set(file.name, { ...file, failures: file.failures + 1, notBefore: performance.now() + pause });
-  }
-
-  // The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"): load and uptime, as Vac's own hooks write it.
+  const { config, log, count, spoolDir, env } = options;
+  const identity = options.identity ?? readMachineIdentity('/', env);
+  const spool = openSpool({ dir: spoolDir, identity, log, count });
+  let channel = channelOf(options, env['JOBOUTPUTS']);
+  const isNamed = channel !== null;
+  let pointedTo: string | undefined;
+  /** Payloads' files that the site does not have yet, also while there is no channel. */
+  const queued = new Map<string, Buffer>();
+  /** Until it is known what former runs left: names that have newer content since. */
+  const overtaken = new Set<string>();
+  let former: Former | null = spoolDir === null ? NOTHING_LEFT : null;
+  let latest: SiteNews | null = null;
+  /** What `shutdown_message` says or is to say at the site; undefined: nobody has looked yet. */
+  let word: string | null | undefined;
+  let shown: SiteNews['publication'] | null = null;
+  let hasAnswered = false;
   let beating: NodeJS.Timeout | undefined;
-  function startBeating(): void {
-    const beat = deliver === null ? null : (config?.heartbeatFile ?? null);
-    if (beat === null || beating !== undefined) return;
-    beating = setInterval(() => enqueue(own, beat, heartbeatText()), config?.heartbeatMs).unref();
-    enqueue(own, beat, heartbeatText());
+  let closing = false;
+
+  const deliver: Deliver = async (name, body, signal) =>
+    channel === null ? { code: 'no_channel', final: false } : channel.deliver(name, body, signal);
+  const own = openOutbox({
+    reporter: 'joboutputs',
+    log,
+    count,
+    settled: onOwnSettled,
+    // Whatever the site has against it, it may be mended before the machine goes; only we ourselves never are a site.
+    async deliver(...what) {
+      const failure = await deliver(...what);
+      return failure === null ? null : { ...failure, final: failure.code === 'own_output' };
+    },
+  });
+  const files = openOutbox({
+    reporter: 'joboutputs',
+    log,
+    count,
+    deliver,
+    settled(name) {
+      queued.delete(name);
+      spool.remove('files', name);
+    },
+  });
+
+  function takeFile(name: string, body: Buffer): void {
+    queued.set(name, body);
+    if (channel !== null) files.want(name, body, { always: true });
   }
+
+  function hasRoom(name: string, body: Buffer): boolean {
+    let bytes = body.length;
+    for (const [other, { length }] of queued) if (other !== name) bytes += length;
+    return bytes <= MAX_QUEUED_BYTES && (queued.has(name) || queued.size < MAX_QUEUED_FILES);
+  }
+
+  function restore(entries: readonly SpoolEntry[]): void {
+    if (former !== null) return;
+    const find = (lane: SpoolEntry['lane'], wanted: string) =>
+      entries.find((entry) => entry.lane === lane && entry.name === wanted) ?? null;
+    former = { unsaid: find('own', MESSAGE_FILE), said: find('said', MESSAGE_FILE) };
+    hasAnswered ||= find('said', ANSWER_FILE) !== null;
+    const left = entries.filter(({ lane, name }) => lane === 'files' && !overtaken.has(name));
+    for (const { name, body } of left) {
+      if (hasRoom(name, body)) takeFile(name, body);
+      else spool.remove('files', name);
+    }
+    overtaken.clear();
+    const names = left.map(({ name }) => name);
+    if (names.length > 0)
+      log.info({ event: 'report_restored', files: names }, `${names.length} files for the site are left from before`);
+    speak();
+  }
+
+  /** Says what is not said yet; nothing where there is nobody to say it to. */
+  function speak(): void {
+    if (channel === null || former === null || latest === null) return;
+    const { lastWord, publication } = latest;
+    const wanted = lastWord === null ? null : messageOf(lastWord);
+    if (word === undefined) wakeUp(channel, former, wanted);
+    if (wanted !== word) {
+      if (wanted === null) takeBack(channel);
+      else say(wanted);
+    }
+    if (publication === shown) return;
+    shown = publication;
+    // S5.2: a machine of which nobody ever spoke says nothing. One that did must not leave its old answer standing.
+    if (publication.snapshot.canTerminate === null && !hasAnswered) return;
+    if (!hasAnswered) void spool.save('said', ANSWER_FILE, Buffer.alloc(0));
+    hasAnswered = true;
+    own.want(ANSWER_FILE, Buffer.from(answerOf(publication)));
+  }
+
+  /** What a former run has said, or could not say any more, beside what is true now. */
+  function wakeUp(at: Channel, { unsaid, said }: Former, wanted: string | null): void {
+    const isSaid = unsaid === null && said?.sameBoot === true;
+    word = isSaid && wanted !== null && said.body.toString() === saidTo(at, wanted) ? wanted : null;
+    if (wanted !== null) return;
+    // The host has taken back, in the meantime, what it was about.
+    if (isSaid || unsaid?.sameBoot === true) takeBack(at);
+    // How the machine's former life has ended, the site has not heard yet.
+    else if (unsaid !== null) own.want(MESSAGE_FILE, unsaid.body, { urgent: true });
+  }
+
+  function say(text: string): void {
+    word = text;
+    const code = Number(text.slice(0, 3));
+    const reason = latest?.publication.snapshot.reason ?? null;
+    log.info({ event: MESSAGE_FILE, code, reason }, `tells the site: ${text}`);
+    own.want(MESSAGE_FILE, Buffer.from(text), { urgent: true, always: true });
+    void spool.save('own', MESSAGE_FILE, Buffer.from(text));
+  }
+
+  /** The host has cancelled. A URL knows no way back: what has arrived there stands until there is another last word. */
+  function takeBack({ isDirectory }: Channel): void {
+    word = null;
+    spool.remove('own', MESSAGE_FILE);
+    if (isDirectory) {
+      own.want(MESSAGE_FILE, null, { always: true });
+    } else {
+      own.drop(MESSAGE_FILE);
+      spool.remove('said', MESSAGE_FILE);
+    }
+  }
+
+  function onOwnSettled(name: string, outcome: 'delivered' | 'refused'): void {
+    if (name !== MESSAGE_FILE) return;
+    spool.remove('own', MESSAGE_FILE);
+    if (word == null || outcome === 'refused') spool.remove('said', MESSAGE_FILE);
+    else if (channel !== null) void spool.save('said', MESSAGE_FILE, Buffer.from(saidTo(channel, word)));
+  }
+
+  /** The site destroys a machine whose heartbeat stops (mjf.md, "VM to site"). */
+  function startBeating(): void {
+    const file = channel === null ? null : (config?.heartbeatFile ?? null);
+    if (file === null || beating !== undefined) return;
+    const beat = (): void => own.want(file, heartbeatText(), { always: true });
+    beating = setInterval(beat, config?.heartbeatMs).unref();
+    beat();
+  }
+
   startBeating();
+  const restored = spool.restored.then(restore);
 
   return {
+    name: 'joboutputs',
     pointTo(place) {
-      if (named || place === undefined || closing) return;
-      deliver = channelOf(options, place);
+      if (isNamed || place === undefined || closing || place === pointedTo) return;
+      pointedTo = place;
+      const before = channel;
+      channel = channelOf(options, place);
+      own.moved();
+      files.moved();
+      if (before === null) for (const [name, body] of queued) takeFile(name, body);
+      // At the new place nothing has been said yet.
+      if (word !== undefined) word = null;
+      shown = null;
       startBeating();
+      speak();
     },
-    put(name, body) {
-      if (deliver === null) return 'no_channel';
-      const queued = [...queue.values()].reduce((sum, each) => sum + (each.name === name ? 0 : each.body.length), 0);
-      if (queued + body.length > MAX_QUEUED_BYTES || (!queue.has(name) && queue.size >= MAX_QUEUED_FILES))
-        return 'full';
-      enqueue(queue, name, body);
+    async put(name, body) {
+      if (channel === null) return 'no_channel';
+      if (!hasRoom(name, body)) return 'full';
+      if (former === null) overtaken.add(name);
+      takeFile(name, body);
+      await spool.save('files', name, body);
       return 'stored';
     },
-    update({ snapshot }) {
-      const { phase, deadlineMs, payloads, reason } = snapshot;
-      // A second announcement after a clear is a new word; a time that only moved is not.
-      if (deadlineMs === null) told = false;
-      if (deliver === null || told || phase !== 'stopped' || payloads.stopped + payloads.stopping === 0) return;
-      told = true;
-      const text = '100 Shutdown as requested by the host';
-      enqueue(own, 'shutdown_message', Buffer.from(text));
-      log.info({ event: 'shutdown_message', code: 100, reason }, `tells the site: ${text}`);
+    update(news) {
+      latest = news;
+      speak();
     },
-    owesLastWord: () => deliver !== null && own.has('shutdown_message'),
+    owesLastWord: () =>
+      channel !== null && latest?.lastWord != null && (former === null || own.pending().includes(MESSAGE_FILE)),
+    pending: () => own.pending().length + queued.size,
     async close() {
       closing = true;
       clearInterval(beating);
-      for (const wake of wakes) wake();
-      const bound = setTimeout(() => stopped.abort(), CLOSE_BOUND_MS);
-      await Promise.all(working.values());
-      clearTimeout(bound);
-      stopped.abort();
-      const left = [...own.keys(), ...queue.keys()];
-      if (left.length > 0)
-        log.warn({ event: 'report_lost', files: left }, `${left.length} reports did not reach the site`);
+      const begunMs = performance.now();
+      await atMost(CLOSE_DISK_MS, restored);
+      // A disk that does not say what it holds does not keep the last word back.
+      if (former === null) restore([]);
+      const leftMs = CLOSE_BOUND_MS - CLOSE_DISK_MS - (performance.now() - begunMs);
+      const unsaid = await Promise.all([own.close(leftMs), files.close(leftMs)]);
+      await atMost(CLOSE_DISK_MS, spool.idle());
+      tellOfLeft(...unsaid);
     },
   };
-}
 
-export interface JobOutputsOptions {
-  readonly config: JobOutputsConfig | null;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly self: { readonly command: string; readonly args: readonly string[] };
-  readonly ownAddresses: readonly OwnAddress[];
-  readonly log: Logger;
-}
-
-/** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform. */
-function channelOf(options: JobOutputsOptions, named: string | undefined): DeliverFile | null {
-  const { config, self, ownAddresses, log } = options;
-  const url =
-    config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
-  if (url !== null && !URL.canParse(url)) {
-    log.warn({ event: 'report_channel_bad' }, 'joboutputs is not a URL: nothing is reported');
-    return null;
+  function tellOfLeft(words: readonly string[], ofPayloads: readonly string[]): void {
+    const left = [
+      ...words.map((name) => ({ name, isKept: spool.holds('own', name) })),
+      ...ofPayloads.map((name) => ({ name, isKept: spool.holds('files', name) })),
+    ];
+    const kept = left.filter(({ isKept }) => isKept).map(({ name }) => name);
+    const lost = left.filter(({ isKept }) => !isKept).map(({ name }) => name);
+    if (kept.length > 0)
+      log.info({ event: 'report_kept', files: kept }, `${kept.length} reports wait for the next start of the agent`);
+    if (lost.length > 0)
+      log.warn({ event: 'report_lost', files: lost }, `${lost.length} reports did not reach the site`);
   }
-  // `$JOBOUTPUTS` as the agent itself exports it: a report sent there would come back to us for ever.
-  if (url !== null && isOwnEndpoint(url, ownAddresses)) return null;
-  const directory = config?.directory ?? (url === null && named?.startsWith('/') ? named : null);
-  if (url === null && directory === null) return null;
-  // Without user, password or query, which may be secrets.
-  const to = url === null ? directory : new URL(url).origin + new URL(url).pathname;
-  log.info({ event: 'report_channel', to }, `reports go to ${to}`);
-  return deliverTo(
-    { url, directory, ca: config?.caFile ?? null, cert: config?.certFile ?? null, key: config?.keyFile ?? null },
-    self,
-  );
 }
 
-/** Like /proc/loadavg and /proc/uptime, one line each. */
-const heartbeatText = (): Buffer =>
-  Buffer.from(
-    `${os
-      .loadavg()
-      .map((load) => load.toFixed(2))
-      .join(' ')}\n${os.uptime()}\n`,
-  );
+/** What former runs left beside payloads' files. */
+interface Former {
+  readonly unsaid: SpoolEntry | null;
+  readonly said: SpoolEntry | null;
+}
+const NOTHING_LEFT: Former = { unsaid: null, said: null };
 
-function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener('abort', done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    }
-  });
+/** Where it was said counts too: another site has not heard it. */
+const saidTo = ({ to }: Channel, text: string): string => `${to}\n${text}`;
+
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([work, pause(ms, over.signal, true)]);
+  over.abort();
 }

@@ -18,11 +18,13 @@ const RETRY_MOST_URGENT_MS = 2_000;
 export const SPACING_MS = 5_000;
 /** While ending, failures are not waited out; this keeps it from spinning. */
 const CLOSING_PAUSE_MS = 100;
+/** What is on its way when something urgent could go gets this long: a site that is well needs far less. */
+const URGENT_PATIENCE_MS = 500;
 
 export interface OutboxItem {
-  /** The machine waits for it: no spacing, short pauses. */
+  /** The machine waits for it: it goes first, without spacing, with short pauses. */
   readonly urgent?: boolean;
-  /** Sent although it is what was sent last (a heartbeat). */
+  /** Sent although it is what was sent last, and before what can wait (a heartbeat). */
   readonly always?: boolean;
 }
 
@@ -30,8 +32,10 @@ export interface Outbox {
   want(name: string, body: Buffer | null, item?: OutboxItem): void;
   /** Names whose latest content is not there yet. */
   pending(): readonly string[];
-  /** Forgets what is wanted under this name. */
+  /** Forgets what is wanted under this name; what is on its way may still arrive. */
   drop(name: string): void;
+  /** The other end is another one from now on: nothing is there yet, and what waits goes there at once. */
+  moved(): void;
   /** Tries what waits without further pauses until it is out or `boundMs` is over. Gives the names that are left. */
   close(boundMs: number): Promise<readonly string[]>;
 }
@@ -39,7 +43,7 @@ export interface Outbox {
 export interface OutboxOptions extends Pick<ReporterEnvironment, 'log' | 'count'> {
   readonly reporter: string;
   readonly deliver: Deliver;
-  /** Told once for each thing that is over: delivered, or refused for good. */
+  /** Told once for each thing that is over: delivered, or refused for good. Not for what was overtaken or dropped. */
   readonly settled?: (name: string, outcome: 'delivered' | 'refused') => void;
   readonly spacingMs?: number;
 }
@@ -49,6 +53,7 @@ interface Waiting {
   readonly body: Buffer | null;
   readonly digest: string;
   readonly urgent: boolean;
+  readonly always: boolean;
   readonly failures: number;
   /** performance.now() */
   readonly notBefore: number;
@@ -59,105 +64,181 @@ export function openOutbox(options: OutboxOptions): Outbox {
   const waiting = new Map<string, Waiting>();
   /** What is there, by name, and when it came to be. */
   const there = new Map<string, { readonly digest: string; readonly atMono: number }>();
-  const stopped = new AbortController();
+  let sending: { readonly item: Waiting; readonly cut: AbortController; isElsewhere: boolean } | null = null;
+  let hurrying: NodeJS.Timeout | undefined;
   let wake = new AbortController();
   let working: Promise<void> | null = null;
   let closing = false;
+  let stopped = false;
   let failing = false;
 
   function enqueue(item: Waiting): void {
     waiting.set(item.name, item);
     wake.abort();
-    working ??= work().finally(() => {
-      working = null;
-    });
+    hurry();
+    working ??= work();
   }
 
   function next(): Waiting | undefined {
     const now = performance.now();
-    const ready = [...waiting.values()].filter(({ notBefore }) => closing || notBefore <= now);
-    return ready.find(({ urgent }) => urgent) ?? ready[0];
+    const ready = [...waiting.values()].filter(({ notBefore }) => notBefore <= now);
+    return ready.find(({ urgent }) => urgent) ?? ready.find(({ always }) => always) ?? ready[0];
   }
 
   async function work(): Promise<void> {
     // What was wanted in one go is judged together.
     await Promise.resolve();
-    while (waiting.size > 0 && !stopped.signal.aborted) {
+    while (waiting.size > 0 && !stopped) {
       const item = next();
       if (item === undefined) {
         const soonest = Math.min(...[...waiting.values()].map(({ notBefore }) => notBefore));
         wake = new AbortController();
-        await pause(soonest - performance.now(), AbortSignal.any([stopped.signal, wake.signal]), false);
+        await pause(soonest - performance.now(), wake.signal);
         continue;
       }
-      const failure = await deliver(item.name, item.body, stopped.signal);
-      settle(item, failure);
-      if (closing && failure !== null) await pause(CLOSING_PAUSE_MS, stopped.signal, false);
+      const attempt = { item, cut: new AbortController(), isElsewhere: false };
+      sending = attempt;
+      hurry();
+      const failure = await deliver(item.name, item.body, attempt.cut.signal).catch(unforeseen);
+      sending = null;
+      clearTimeout(hurrying);
+      // What was said elsewhere says nothing of where it goes now.
+      if (attempt.isElsewhere) continue;
+      if (failure === null) delivered(item);
+      else notDelivered(item, failure, attempt.cut.signal.aborted);
     }
+    // In the same breath as the last look: who wants something from now on must find nobody at work.
+    working = null;
   }
 
-  function settle(item: Waiting, failure: DeliveryFailure | null): void {
-    const { name, digest } = item;
-    // Overtaken by newer content while it was on its way: that one has its own turn.
-    const isCurrent = waiting.get(name) === item;
-    if (failure === null) {
-      there.set(name, { digest, atMono: performance.now() });
-      if (isCurrent) waiting.delete(name);
-      count('mjf_reports_total', { reporter, outcome: 'delivered' });
-      if (failing) log.info({ event: 'report_recovered', reporter }, `${reporter}: the site takes reports again`);
-      failing = false;
-      if (isCurrent) options.settled?.(name, 'delivered');
-      return;
-    }
-    if (stopped.signal.aborted) return;
+  /** Something that can wait must not hold up, for as long as a delivery may take, what the machine waits for. */
+  function hurry(): void {
+    const current = sending;
+    if (current === null || current.item.urgent) return;
+    const urgent = [...waiting.values()].filter((each) => each.urgent).map(({ notBefore }) => notBefore);
+    if (urgent.length === 0) return;
+    clearTimeout(hurrying);
+    const inMs = Math.max(0, Math.min(...urgent) - performance.now()) + URGENT_PATIENCE_MS;
+    hurrying = setTimeout(() => current.cut.abort(), inMs);
+    hurrying.unref();
+  }
+
+  function notDelivered(item: Waiting, failure: DeliveryFailure, wasCut: boolean): void {
+    const { name } = item;
     // It may have arrived all the same.
     there.delete(name);
-    if (!isCurrent) return;
+    // Not the site's fault: it has another turn.
+    if (wasCut) return;
+    const current = waiting.get(name);
+    const outcome = failure.final ? 'refused' : 'failed';
+    count('mjf_reports_total', { reporter, outcome });
     if (failure.final) {
-      waiting.delete(name);
-      count('mjf_reports_total', { reporter, outcome: 'refused' });
       log.warn(
         { event: 'report_refused', reporter, name, error: failure.code },
         `${reporter}: ${name} is refused (${failure.code}) and dropped`,
       );
+      // Newer content has its own turn.
+      if (current !== item) return;
+      waiting.delete(name);
       options.settled?.(name, 'refused');
       return;
     }
-    count('mjf_reports_total', { reporter, outcome: 'failed' });
     if (!failing)
       log.warn(
         { event: 'report_failed', reporter, name, error: failure.code },
         `${reporter}: ${name} could not be handed to the site (${failure.code}), it is tried again`,
       );
     failing = true;
-    const mostMs = item.urgent ? RETRY_MOST_URGENT_MS : RETRY_MOST_MS;
-    const pauseMs = Math.min(mostMs, RETRY_FIRST_MS * 2 ** Math.min(item.failures, 16)) * (0.5 + Math.random() / 2);
+    // Newer content of this name waits like the one that failed, unless it alone is urgent.
+    if (current === undefined || (current.urgent && !item.urgent)) return;
     waiting.delete(name);
-    waiting.set(name, { ...item, failures: item.failures + 1, notBefore: performance.now() + pauseMs });
+    waiting.set(name, {
+      ...current,
+      failures: item.failures + 1,
+      notBefore: performance.now() + pauseAfter(item.failures, current.urgent),
+    });
+  }
+
+  function pauseAfter(failures: number, urgent: boolean): number {
+    if (closing) return CLOSING_PAUSE_MS;
+    const mostMs = urgent ? RETRY_MOST_URGENT_MS : RETRY_MOST_MS;
+    return Math.min(mostMs, RETRY_FIRST_MS * 2 ** Math.min(failures, 16)) * (0.5 + Math.random() / 2);
+  }
+
+  function delivered(item: Waiting): void {
+    const { name, digest } = item;
+    there.set(name, { digest, atMono: performance.now() });
+    count('mjf_reports_total', { reporter, outcome: 'delivered' });
+    if (failing) log.info({ event: 'report_recovered', reporter }, `${reporter}: the site takes reports again`);
+    failing = false;
+    const current = waiting.get(name);
+    if (current === undefined) return;
+    if (current === item || (current.digest === digest && !current.always)) {
+      waiting.delete(name);
+      options.settled?.(name, 'delivered');
+      return;
+    }
+    // Overtaken by newer content while it was on its way: that one has its own turn, at its own time.
+    waiting.set(name, { ...current, failures: 0, notBefore: closing ? 0 : dueAt(name, current) });
+  }
+
+  /** Without the failures of those before it. */
+  function dueAt(name: string, { urgent, always }: Pick<Waiting, 'urgent' | 'always'>): number {
+    const known = there.get(name);
+    return urgent || always || known === undefined || closing ? 0 : known.atMono + spacingMs;
+  }
+
+  /** At once, whatever they were waiting for; what is on its way is. */
+  function releaseAll(): void {
+    for (const item of [...waiting.values()])
+      if (item !== sending?.item) waiting.set(item.name, { ...item, failures: 0, notBefore: 0 });
+    wake.abort();
+    hurry();
   }
 
   return {
     want(name, body, { urgent = false, always = false } = {}) {
-      if (stopped.signal.aborted) return;
+      if (stopped) return;
       const digest = body === null ? '' : createHash('sha256').update(body).digest('base64');
       const current = waiting.get(name);
-      const known = there.get(name);
-      if (!always && current?.digest === digest && current.urgent === urgent) return;
-      if (!always && current === undefined && known?.digest === digest) return;
-      // Back to what is there already; but one that is on its way may still arrive, so it is said again.
-      const notBefore = urgent || always || known === undefined ? 0 : known.atMono + spacingMs;
-      enqueue({ name, body, digest, urgent, failures: 0, notBefore });
+      if (!always && current?.digest === digest && (current.urgent || !urgent)) return;
+      // What is on its way may still arrive: then the old is said again.
+      if (!always && there.get(name)?.digest === digest && sending?.item.name !== name) {
+        if (waiting.delete(name)) options.settled?.(name, 'delivered');
+        return;
+      }
+      // A site that is away is not asked more often because there is more to say.
+      const isHeld = current !== undefined && current.failures > 0 && (current.urgent || !urgent);
+      const held = isHeld ? current : { failures: 0, notBefore: dueAt(name, { urgent, always }) };
+      enqueue({ name, body, digest, urgent, always, failures: held.failures, notBefore: held.notBefore });
     },
     pending: () => [...waiting.keys()],
     drop: (name) => void waiting.delete(name),
+    moved() {
+      there.clear();
+      if (sending !== null) {
+        sending.isElsewhere = true;
+        sending.cut.abort();
+      }
+      releaseAll();
+    },
     async close(boundMs) {
       closing = true;
-      wake.abort();
-      const bound = setTimeout(() => stopped.abort(), boundMs);
-      await working;
-      clearTimeout(bound);
-      stopped.abort();
+      releaseAll();
+      const over = new AbortController();
+      const bound = pause(boundMs, over.signal, true).then(() => {
+        stopped = true;
+        wake.abort();
+        sending?.cut.abort();
+        // Whoever heeds the signal has settled by then; whoever does not is not waited for.
+        return new Promise((resolve) => setImmediate(resolve));
+      });
+      await Promise.race([working, bound]);
+      over.abort();
+      await bound;
       return [...waiting.keys()];
     },
   };
 }
+
+const unforeseen = (error: Error): DeliveryFailure => ({ code: error.message, final: false });

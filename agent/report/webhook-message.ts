@@ -6,6 +6,8 @@
  *               "notice":{"id":"ec2/spot","kind":"terminate","deadline":1766440000}},
  *      "phase":"running","deadline":1766440000, …}
  *
+ * Of the event `can_terminate` there is `"can_terminate":true|false` besides: what the answer to the site is now.
+ *
  * The headers `mjf-event` and `mjf-event-id` say the same to those who route by headers; `idempotency-key` is the id again,
  * under the name that gateways know. The same id is the same event: sent twice where an answer was lost, and with
  * `"repeated":true` after a crash of the agent, with the Snapshot of then.
@@ -59,6 +61,7 @@ export function messageOf(run: HookRun, publication: Publication, sender: Sender
     repeated: run.repeated,
     host: sender.host,
     notice: run.notice === undefined ? null : noticeOf(run.notice),
+    ...(run.canTerminate !== undefined && { can_terminate: run.canTerminate }),
   };
   // Spliced, not serialised again: what the receiver reads is what the file says, byte for byte.
   const front = Buffer.from(`{"event":${JSON.stringify(event)},`);

@@ -1,22 +1,112 @@
-/** The child side of a report into a directory: standard input becomes DIRECTORY/NAME, by rename. Exit code 0 or an error code on stderr. */
+/**
+ * The child side of a report into a directory: standard input becomes DIRECTORY/NAME, by rename, and is on the host's disk
+ * before this ends (the machine may go down next); with `remove` behind it DIRECTORY/NAME goes away. Exit code 0, or 1 and
+ * an errno in lower case on standard error.
+ */
 import fs from 'node:fs';
 import path from 'node:path';
 
+/** No child lives so long (deliver.ts); by the clock of the directory's own file system. */
+const LEFTOVER_AGE_MS = 60_000;
+/** A directory of the site's may hold any number of files; ours are found by the way or another time. */
+const MOST_ENTRIES_LOOKED_AT = 1_000;
+/** What file systems say that have no fsync: then the rename is all there is. */
+const NO_FSYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']);
+
 export async function writeMain(argv: readonly string[]): Promise<number> {
-  const [directory = '', name = ''] = argv;
-  const temporary = path.join(directory, `.${name}.${process.pid}`);
+  const [directory = '', name = '', mode = ''] = argv;
   try {
-    const body = fs.readFileSync(0);
-    fs.writeFileSync(temporary, body, { mode: 0o644, flag: 'wx' });
-    fs.renameSync(temporary, path.join(directory, name));
+    if (mode === 'remove') removeReport(directory, name);
+    else writeReport(directory, name, fs.readFileSync(0));
     return 0;
   } catch (error) {
-    process.stderr.write(`${(error as NodeJS.ErrnoException).code ?? 'failed'}\n`);
-    try {
-      fs.rmSync(temporary, { force: true });
-    } catch {
-      // The directory is gone or unreadable: there is nothing to tidy.
-    }
+    process.stderr.write(`${((error as NodeJS.ErrnoException).code ?? 'failed').toLowerCase()}\n`);
     return 1;
+  }
+}
+
+/** Throws the errno; nothing half-written stays behind. */
+export function writeReport(directory: string, name: string, body: Buffer): void {
+  const temporary = path.join(directory, `.${name}.${process.pid}`);
+  let nowMs: number;
+  try {
+    const fd = fs.openSync(temporary, 'wx', 0o644);
+    try {
+      fs.writeFileSync(fd, body);
+      sync(fd);
+      nowMs = fs.fstatSync(fd).mtimeMs;
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(temporary, path.join(directory, name));
+  } catch (error) {
+    removeQuietly(temporary);
+    throw error;
+  }
+  syncDirectory(directory);
+  sweep(directory, name, nowMs);
+}
+
+/** What is not there need not go; throws the errno of anything else. */
+export function removeReport(directory: string, name: string): void {
+  // Without it, a directory that is not there (an unmounted share) would look like one without the file.
+  fs.statSync(directory);
+  try {
+    fs.unlinkSync(path.join(directory, name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  syncDirectory(directory);
+}
+
+/** Children of ours that were killed between beginning and rename. Nothing of this can fail the report. */
+function sweep(directory: string, name: string, nowMs: number): void {
+  try {
+    const opened = fs.opendirSync(directory);
+    try {
+      for (let seen = 0; seen < MOST_ENTRIES_LOOKED_AT; seen += 1) {
+        const entry = opened.readSync();
+        if (entry === null) return;
+        const pid = entry.name.startsWith(`.${name}.`) ? entry.name.slice(name.length + 2) : '';
+        if (!/^\d{1,10}$/.test(pid) || fs.existsSync(`/proc/${pid}`)) continue;
+        // The pid may be of another machine that shares the directory: only what nobody can be writing any more.
+        const file = path.join(directory, entry.name);
+        const found = fs.lstatSync(file);
+        if (found.isFile() && nowMs - found.mtimeMs > LEFTOVER_AGE_MS) removeQuietly(file);
+      }
+    } finally {
+      opened.closeSync();
+    }
+  } catch {
+    // Another time.
+  }
+}
+
+function sync(fd: number): void {
+  try {
+    fs.fsyncSync(fd);
+  } catch (error) {
+    if (!NO_FSYNC.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}
+
+function syncDirectory(directory: string): void {
+  let fd: number | null = null;
+  try {
+    // Not readable for us, perhaps: a place that only takes files.
+    fd = fs.openSync(directory, 'r');
+    sync(fd);
+  } catch {
+    // The file is there under its name; more cannot be had.
+  } finally {
+    if (fd !== null) fs.closeSync(fd);
+  }
+}
+
+function removeQuietly(file: string): void {
+  try {
+    fs.rmSync(file, { force: true });
+  } catch {
+    // The directory is gone or unreadable: there is nothing to tidy.
   }
 }

@@ -2,7 +2,7 @@
  * The document of Azure's Scheduled Events (facts "platforms"; learn.microsoft.com, "Scheduled Events for Linux VMs") taken
  * apart: which events there are and what each means for a machine that it is about. Whom it is about, azure-name.ts says.
  */
-import type { NoticeKind, Reading, StatedNotice } from '../lifetime/types.ts';
+import { DEADLINE_KINDS, type NoticeKind, type Reading, type StatedNotice } from '../lifetime/types.ts';
 import { asList, asRecord, asText, parseJson } from './json.ts';
 import { SourceError } from './source.ts';
 import { parseInstant } from './times.ts';
@@ -20,6 +20,10 @@ export interface ScheduledEvents {
 export interface ScheduledEvent {
   /** `EventId`; where it is missing, the kind (S1.4). */
   readonly id: string;
+  /** `EventId` as the host wrote it, to name the event to the host; `id` may be shorter. Undefined where there is none. */
+  readonly eventId: string | undefined;
+  /** It sets a deadline and has not begun: a word of those whom it is about would let it begin before its time. */
+  readonly isWaiting: boolean;
   /** Names of the machines that it is about; undefined where that cannot be read. */
   readonly resources: readonly string[] | undefined;
   /** False: its type is not known, and it is none of this program's affairs, unless it was understood before. */
@@ -94,10 +98,13 @@ export function parseScheduledEvents(text: string): ScheduledEvents {
 }
 
 function readEvent(event: Readonly<Record<string, unknown>>, type: EventType | undefined): ScheduledEvent {
-  const id = oneLine(asText(event['EventId']) ?? '', MAX_ID);
+  const given = event['EventId'];
+  const id = oneLine(asText(given) ?? '', MAX_ID);
   const resources = asList(event['Resources']);
   return {
     id: id === '' ? (type?.kind ?? '') : id,
+    eventId: id !== '' && typeof given === 'string' ? given : undefined,
+    isWaiting: type !== undefined && DEADLINE_KINDS.has(type.kind) && statusOf(event) === 'scheduled',
     resources: resources?.every((name) => typeof name === 'string') ? resources : undefined,
     isUnderstood: type !== undefined,
     reading: readNotice(event, type),
@@ -105,7 +112,7 @@ function readEvent(event: Readonly<Record<string, unknown>>, type: EventType | u
 }
 
 function readNotice(event: Readonly<Record<string, unknown>>, type: EventType | undefined): Reading<StatedNotice> {
-  if (OVER.has((asText(event['EventStatus']) ?? '').trim().toLowerCase())) return { is: 'negative' };
+  if (OVER.has(statusOf(event))) return { is: 'negative' };
   if (type === undefined) return { is: 'unknown', error: 'unknown_type' };
   const deadlineMs = readTime(event['NotBefore']);
   if (deadlineMs === undefined) return { is: 'unknown', error: 'bad_time' };
@@ -121,6 +128,9 @@ function readNotice(event: Readonly<Record<string, unknown>>, type: EventType | 
     },
   };
 }
+
+const statusOf = (event: Readonly<Record<string, unknown>>): string =>
+  (asText(event['EventStatus']) ?? '').trim().toLowerCase();
 
 /** Null: no time is given, as once it has started. Undefined: one is given that cannot be read. */
 function readTime(notBefore: unknown): number | null | undefined {

@@ -16,6 +16,11 @@ export interface OwnName {
   cannotTell(why: 'nobody' | 'failed'): void;
   /** `presumed`: nobody tells names, and none is known after `PRESUME_AFTER_MS`. */
   owns(resources: readonly string[]): 'yes' | 'no' | 'unknown' | 'presumed';
+  /**
+   * Whose word an event with these `Resources` waits for: this machine's alone, that of several, or not this one's. Only by the
+   * name that is known: one that is guessed may claim an eviction, but not release a machine.
+   */
+  awaitedBy(resources: readonly string[]): 'own' | 'shared' | 'nobody' | 'unknown';
   /** Fulfilled when the name is known, at the latest after `atMostMs`. */
   wait(atMostMs: number): Promise<void>;
 }
@@ -55,6 +60,12 @@ export function createOwnName({ configured, root, nowMs = () => performance.now(
       const hostName = readHostName(root);
       if (hostName !== undefined && resources.some((name) => isHostName(name, hostName))) return 'yes';
       return nobodySinceMs !== undefined && nowMs() - nobodySinceMs >= PRESUME_AFTER_MS ? 'presumed' : 'unknown';
+    },
+    awaitedBy(resources) {
+      const own = known;
+      if (own === undefined) return 'unknown';
+      if (!resources.some((name) => same(name, own))) return 'nobody';
+      return resources.length === 1 ? 'own' : 'shared';
     },
     wait(atMostMs) {
       if (known !== undefined) return Promise.resolve();

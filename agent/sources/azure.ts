@@ -1,6 +1,7 @@
 /**
  * Azure: the Scheduled Events of the instance metadata service, and from `instance/compute` the machine's own name, whether it
- * is a spot machine, and its tags (facts "platforms", "Azure"; SEMANTICS S1). Events are read, never acknowledged.
+ * is a spot machine, and its tags (facts "platforms", "Azure"; SEMANTICS S1). An event is acknowledged only when a reporter asks
+ * for it (S5.4), and only while the last document lists it as waiting.
  */
 import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
@@ -9,6 +10,7 @@ import { readCompute } from './azure-compute.ts';
 import { parseScheduledEvents, type ScheduledEvents } from './azure-events.ts';
 import { patientAtFirst } from './azure-first-answer.ts';
 import { createOwnName, type OwnName } from './azure-name.ts';
+import { type Awaits, createWaitingEvents, type WaitingEvents } from './azure-waiting.ts';
 import { bounded, byId, type Readings } from './event-list.ts';
 import type { MachineFacts } from './facts.ts';
 import { createMetadata, type Metadata, type MetadataAnswer } from './metadata.ts';
@@ -82,6 +84,7 @@ export function createAzure(config: AzureConfig, environment: SourceEnvironment,
     environment,
   );
   const name = createOwnName({ configured: config.name, root: environment.root, ...(nowMs && { nowMs }) });
+  const waiting = createWaitingEvents(name);
   const slowMs = durationMs(config.slow_poll ?? properties.slow_poll.default);
   return sourceOfParts({
     name: 'azure',
@@ -90,9 +93,17 @@ export function createAzure(config: AzureConfig, environment: SourceEnvironment,
     // Beyond a request's own bound, so that a slow endpoint is told from a reading that was given up.
     timeoutMs: timeoutMs + NAME_WAIT_MS,
     parts: [
-      eventsPart({ metadata, name, log: environment.log, timeoutMs, everyMs: typeof poll === 'number' ? poll : 0 }),
+      eventsPart({
+        metadata,
+        name,
+        waiting,
+        log: environment.log,
+        timeoutMs,
+        everyMs: typeof poll === 'number' ? poll : 0,
+      }),
       computePart(metadata, name, slowMs),
     ],
+    back: { acknowledge: (event, signal) => acknowledge(metadata, waiting.eventId(event), signal) },
     close: () => metadata.close(),
   });
 }
@@ -100,10 +111,11 @@ export function createAzure(config: AzureConfig, environment: SourceEnvironment,
 interface EventsOptions extends Pick<SourceEnvironment, 'log'>, Pick<Part, 'everyMs'> {
   readonly metadata: Metadata;
   readonly name: OwnName;
+  readonly waiting: WaitingEvents;
   readonly timeoutMs: number;
 }
 
-function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions): Part {
+function eventsPart({ metadata, name, waiting, log, timeoutMs, everyMs }: EventsOptions): Part {
   const typesTold = new Set<string>();
   /** Ids of listed events that were ever taken to be this machine's. */
   let taken: ReadonlySet<string> = new Set();
@@ -140,12 +152,13 @@ function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions):
   function judge({ events, complete }: ScheduledEvents): Readings {
     const listed: (readonly [string, Reading<StatedNotice>])[] = [];
     const own = new Set<string>();
+    const awaited = waiting.learn(events);
     for (const { id, resources, isUnderstood, reading } of events) {
       if (!isUnderstood && !taken.has(id)) continue;
       const whose = resources === undefined ? 'malformed' : name.owns(resources);
       if (whose === 'presumed') tellPresumed(id);
       if (whose === 'yes' || whose === 'presumed' || (whose !== 'no' && taken.has(id))) own.add(id);
-      if (whose === 'yes' || whose === 'presumed') listed.push([id, reading]);
+      if (whose === 'yes' || whose === 'presumed') listed.push([id, withAwaits(reading, awaited.get(id))]);
       else if (whose === 'unknown') listed.push([id, { is: 'unknown', error: 'own_name_unknown' }]);
       else if (whose === 'malformed') listed.push([id, { is: 'unknown', error: 'bad_event' }]);
       // It counted as ours until the name was known, or until it was taken off the list of machines.
@@ -161,7 +174,10 @@ function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions):
     async read({ signal }): Promise<PartReport> {
       const answer = await first.ask(signal);
       const hostNow = answer.hostNowMs === undefined ? {} : { hostNowMs: answer.hostNowMs };
-      if (answer.is === 'absent') return { others: 'absent', whole: ['notices'], ...hostNow };
+      if (answer.is === 'absent') {
+        waiting.learn([]);
+        return { others: 'absent', whole: ['notices'], ...hostNow };
+      }
       const document = parseScheduledEvents(answer.text);
       tellTypes(document.unknownTypes);
       if (document.events.length > 0) await name.wait(NAME_WAIT_MS);
@@ -173,6 +189,21 @@ function eventsPart({ metadata, name, log, timeoutMs, everyMs }: EventsOptions):
       return { notices, others: othersBy(document, before), whole: ['notices'], ...hostNow };
     },
   };
+}
+
+const withAwaits = (reading: Reading<StatedNotice>, awaits: Awaits | undefined): Reading<StatedNotice> =>
+  awaits === undefined || reading.is !== 'present' ? reading : { ...reading, value: { ...reading.value, awaits } };
+
+/** S5.4: releases every machine that the event is about. @throws SourceError as `Metadata.ask`. */
+async function acknowledge(metadata: Metadata, eventId: string, signal: AbortSignal): Promise<void> {
+  const answer = await metadata.ask(EVENTS.path, {
+    query: EVENTS.query,
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ StartRequests: [{ EventId: eventId }] }),
+    signal,
+  });
+  if (answer.is === 'absent') throw missing(EVENTS.path, answer);
 }
 
 /**

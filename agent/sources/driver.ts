@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { Observation, SourceInfo, SourceState } from '../lifetime/types.ts';
 import type { LiveSource } from '../ports.ts';
+import { type Say, speak } from './driver-back.ts';
 import { startReader } from './driver-read.ts';
 import { createReporter } from './driver-report.ts';
 import { startSchedule } from './driver-schedule.ts';
@@ -29,6 +30,9 @@ export interface Driver {
   pollNow(fresh?: boolean): Promise<void>;
   /** One fresh reading in addition to the interval's (S1.6: confirm an absence); the earliest of several counts. */
   pollSoon(inMs: number): void;
+  /** Over the source's way back: null when the host has taken it, else a code (driver-back.ts). Bounded; never rejects. */
+  tell(values: Readonly<Record<string, string | null>>, signal: AbortSignal): Promise<string | null>;
+  acknowledge(event: string, signal: AbortSignal): Promise<string | null>;
   live(): LiveSource;
   info(): SourceInfo;
   /** Ends everything, in flight or planned, and closes the source. Nothing is emitted afterwards. */
@@ -143,6 +147,15 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
     reader.request(wanted);
   }
 
+  const say = (words: Say, wanted: AbortSignal): Promise<string | null> =>
+    speak(source, words, {
+      clock,
+      wanted,
+      stopping: stopping.signal,
+      onUnforeseen: (error) =>
+        log.error({ event: 'source_back_failed', source: source.name, err: error }, `${source.name}: cannot be told`),
+    });
+
   reader.request(false);
   try {
     source.watch?.(changed, stopping.signal);
@@ -167,6 +180,8 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
       });
       soon = { dueMono, timer };
     },
+    tell: (values, signal) => say((back, end) => back.tell?.(values, end), signal),
+    acknowledge: (event, signal) => say((back, end) => back.acknowledge?.(event, end), signal),
     live: () => ({
       name: source.name,
       state,

@@ -5,7 +5,10 @@
 import { createMetadata, type Metadata, type MetadataAnswer, type MetadataRequest } from './metadata.ts';
 import { type SourceEnvironment, SourceError } from './source.ts';
 
-export type GceRequest = Pick<MetadataRequest, 'signal' | 'query' | 'timeoutMs' | 'idle'>;
+export type GceRequest = Pick<
+  MetadataRequest,
+  'signal' | 'query' | 'headers' | 'timeoutMs' | 'idle' | 'method' | 'body'
+>;
 
 export interface GceClient {
   /**

@@ -7,6 +7,7 @@ import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
 import type { MachineFacts } from './facts.ts';
 import { createGceClient, gceBases, NAMED_URL } from './gce-client.ts';
+import { guestAttributes } from './gce-guest-attributes.ts';
 import { gceParts } from './gce-parts.ts';
 import { sourceOfParts } from './parts.ts';
 import { platformKeys } from './platform-schema.ts';
@@ -70,6 +71,7 @@ export const gceSource: SourceDefinition<GceConfig> = {
         poll,
         timeoutMs,
         parts: gceParts(client, timing, environment),
+        back: guestAttributes(client),
         close: () => client.close(),
       }),
     ];

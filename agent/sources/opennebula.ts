@@ -15,12 +15,20 @@ import {
 import type { MachineFacts } from './facts.ts';
 import { parseContext } from './opennebula-context.ts';
 import { createOneGate, type OneGateCredentials } from './opennebula-onegate.ts';
+import { templateLines } from './opennebula-template.ts';
 import { readVirtualMachine } from './opennebula-vm.ts';
 import { type PartReport, sourceOfParts } from './parts.ts';
 import { ENABLED } from './platform-schema.ts';
 import { pollOf } from './poll.ts';
 import { siteKeys } from './site-keys.ts';
-import { type ReadContext, type Source, type SourceDefinition, type SourceEnvironment, SourceError } from './source.ts';
+import {
+  type ReadContext,
+  type Source,
+  type SourceDefinition,
+  type SourceEnvironment,
+  SourceError,
+  type WayBack,
+} from './source.ts';
 
 const schema = {
   type: 'object',
@@ -126,6 +134,11 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
   const endpointOf = (known: Context | undefined): string | undefined =>
     config.base_url ?? (known?.variables.get('ONEGATE_ENDPOINT')?.trim() || undefined);
 
+  const renewing = (signal: AbortSignal) => ({
+    signal,
+    renew: async () => credentialsOf(await readContext(signal, true)),
+  });
+
   async function readContextPart({ signal }: ReadContext): Promise<PartReport> {
     const isKnown = context !== undefined;
     const read = context ?? (await readContext(signal));
@@ -147,10 +160,7 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
     // A site without OneGate: the context is all there is.
     if (endpoint === undefined && hasContext) return { unasked: true };
     if (endpoint === undefined) throw noContext();
-    const { text, hostNowMs } = await gate.vm(endpoint, credentialsOf(known), {
-      signal,
-      renew: async () => credentialsOf(await readContext(signal, true)),
-    });
+    const { text, hostNowMs } = await gate.vm(endpoint, credentialsOf(known), renewing(signal));
     const vm = readVirtualMachine(text, credentialsOf(known).vmId, minimumNoticeMs);
     return {
       ...vm.keys,
@@ -159,6 +169,17 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
       ...(hostNowMs === undefined ? {} : { hostNowMs }),
     };
   }
+
+  const back: WayBack = {
+    async tell(values, signal) {
+      const lines = templateLines(values);
+      if (lines === '') return;
+      const known = context ?? (await readContext(signal));
+      const endpoint = endpointOf(known);
+      if (endpoint === undefined) throw new SourceError('no_channel', 'the context names no OneGate');
+      await gate.update(endpoint, credentialsOf(known), { ...renewing(signal), lines });
+    },
+  };
 
   const everyMs = typeof poll === 'number' ? poll : 0;
   return sourceOfParts({
@@ -171,6 +192,7 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
       { name: 'onegate', everyMs, speaksFor: [NOTICE], read: readGatePart },
       ...(hasContext ? [{ name: 'context', everyMs, read: readContextPart }] : []),
     ],
+    back,
     close: () => gate.close(),
   });
 }

@@ -64,7 +64,7 @@ export interface Part {
   follow?(handOver: (report: PartReport | Error) => void, signal: AbortSignal): Promise<void>;
 }
 
-export interface PartsOptions extends Pick<Source, 'name' | 'rank' | 'poll'> {
+export interface PartsOptions extends Pick<Source, 'name' | 'rank' | 'poll' | 'back'> {
   readonly parts: readonly Part[];
   /** Longest that one part's `read` may take, ms. */
   readonly timeoutMs: number;
@@ -349,6 +349,7 @@ export function sourceOfParts(options: PartsOptions): Source {
     rank: options.rank,
     poll,
     timeoutMs: options.timeoutMs + WITNESS_MS + SPARE_MS,
+    ...(options.back && { back: options.back }),
     read,
     watch(notify, signal) {
       changed = () => {

@@ -61,7 +61,8 @@ export interface Source {
 /**
  * The way back to the host: only what is particular to the channel stands here; what is said, and when, is the reporters'
  * business (report/). Each call ends within the source's own bound or when `signal` is aborted, and may be repeated.
- * Throws a `SourceError` when the host did not take it; `no_channel` where this host has no such way.
+ * Throws a `SourceError` when the host did not take it; `no_channel` where this host has no such way, `gone` where there is
+ * nothing left to say it to, `bad_name` and `bad_value` for what could never be said (told-values.ts).
  */
 export interface WayBack {
   /** Named values (`[a-z0-9_]+`, one line each) in the platform's place for them; null takes one away. */

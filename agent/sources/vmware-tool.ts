@@ -1,11 +1,12 @@
 /**
- * Asks a VMware host for one guestinfo value, by whichever of its two tools is installed. No shell, bounded in time, in
- * output and in how many run at once: each question is a process.
+ * Asks a VMware host for one guestinfo value, or tells it one, by whichever of its two tools is installed. No shell, bounded in
+ * time, in output and in how many run at once: each question is a process.
  */
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { type SpawnResult, spawnClean } from '../spawn-clean.ts';
 import { type SourceEnvironment, SourceError } from './source.ts';
+import { isPrintableLine } from './told-values.ts';
 
 export interface GuestInfo {
   /**
@@ -14,6 +15,11 @@ export interface GuestInfo {
    * `tool_failed`.
    */
   get(name: string, signal: AbortSignal): Promise<string | undefined>;
+  /**
+   * Writes `guestinfo.NAME`. `value`: one printable line; the tool takes all that follows the name for it, blanks too.
+   * @throws SourceError as `get`, `bad_value`.
+   */
+  set(name: string, value: string, signal: AbortSignal): Promise<void>;
   /** Ends what is running; nothing is started afterwards. */
   close(): void;
 }
@@ -63,8 +69,7 @@ export function createGuestInfo(
     else next();
   }
 
-  function start(name: string): { readonly child: ChildProcess; readonly tool: string } {
-    const question = `info-get guestinfo.${name}`;
+  function start(question: string): { readonly child: ChildProcess; readonly tool: string } {
     let failed: SpawnResult | undefined;
     for (const tool of tools) {
       const args = path.basename(tool).startsWith('vmware-rpctool') ? [question] : ['--cmd', question];
@@ -86,35 +91,44 @@ export function createGuestInfo(
     throw new SourceError('tool_failed', `${tools.join(', ')} cannot be started: ${error}`);
   }
 
-  async function get(name: string, wanted: AbortSignal): Promise<string | undefined> {
+  /** `value`: what is written; without it the question is what there is. */
+  async function ask(name: string, wanted: AbortSignal, value?: string): Promise<string | undefined> {
     const signal = AbortSignal.any([wanted, closing.signal]);
     if (!NAME.test(name)) throw new SourceError('bad_name', `guestinfo.${name} is no name that can be asked for`);
     await slot(signal);
     const startedMs = performance.now();
+    // What is written stays out of the trace, as what is read does.
+    const shown = `${value === undefined ? 'info-get' : 'info-set'} guestinfo.${name}`;
     let answered = 'failed';
     let asked = 'vmtoolsd';
     try {
-      const { child, tool } = start(name);
+      const { child, tool } = start(value === undefined ? shown : `${shown} ${value}`);
       asked = path.basename(tool);
-      const value = judge(await outcomeOf(child, asked, options.timeoutMs, signal), asked);
-      answered = value === undefined ? 'absent' : 'present';
-      return value;
+      const outcome = await outcomeOf(child, asked, options.timeoutMs, signal);
+      if (value !== undefined) {
+        if (outcome.code !== 0) throw complaintOf(outcome, asked);
+        answered = 'taken';
+        return undefined;
+      }
+      const got = judge(outcome, asked);
+      answered = got === undefined ? 'absent' : 'present';
+      return got;
     } catch (error) {
       if (error instanceof SourceError) answered = error.code;
       throw error;
     } finally {
       release();
-      trace?.({
-        source: 'vmware',
-        asked: `${asked} info-get guestinfo.${name}`,
-        answered,
-        tookMs: performance.now() - startedMs,
-      });
+      trace?.({ source: 'vmware', asked: `${asked} ${shown}`, answered, tookMs: performance.now() - startedMs });
     }
   }
 
   return {
-    get,
+    get: (name, signal) => ask(name, signal),
+    async set(name, value, signal) {
+      if (!isPrintableLine(value)) throw new SourceError('bad_value', `guestinfo.${name}: not one printable line`);
+      // It cannot be set to nothing: the tool would miss an argument. A blank is how it is emptied, and is read as nothing.
+      await ask(name, signal, value === '' ? ' ' : value);
+    },
     close: () => closing.abort(),
   };
 }
@@ -171,13 +185,22 @@ function judge({ code, signal, stdout, stderr }: Outcome, tool: string): string 
     const text = textOf(stdout, tool);
     return text.trim() === '' || /^no value found$/i.test(text.trim()) ? undefined : text;
   }
-  const complaint = `${stderr}\n${stdout.toString('latin1')}`.trim();
+  const complaint = wordsOf({ stdout, stderr });
   if (code === 1 && (complaint === '' || /no value found/i.test(complaint))) return undefined;
+  throw complaintOf({ code, signal, stdout, stderr }, tool);
+}
+
+const wordsOf = ({ stdout, stderr }: Pick<Outcome, 'stdout' | 'stderr'>): string =>
+  `${stderr}\n${stdout.toString('latin1')}`.trim();
+
+function complaintOf(outcome: Outcome, tool: string): SourceError {
+  const { code, signal } = outcome;
+  const complaint = wordsOf(outcome);
   if (/must be run inside a virtual machine/i.test(complaint))
-    throw new SourceError('no_channel', `${tool}: this is no virtual machine of VMware`);
+    return new SourceError('no_channel', `${tool}: this is no virtual machine of VMware`);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: what a tool writes goes into a log line
   const excerpt = complaint.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, MAX_EXCERPT);
-  throw new SourceError('tool_failed', `${tool} ended with ${signal ?? `exit code ${code}`}: ${excerpt}`);
+  return new SourceError('tool_failed', `${tool} ended with ${signal ?? `exit code ${code}`}: ${excerpt}`);
 }
 
 function textOf(stdout: Buffer, tool: string): string {

@@ -1,6 +1,6 @@
 /**
  * VMware guestinfo: what a site writes into the configuration of a virtual machine (`guestinfo.shutdowntime`, with govc or
- * the vSphere client), read through VMware's own tools (facts "platforms", "Others"). Each question is a process, so a site
+ * the vSphere client), read and answered through VMware's own tools (facts "platforms", "Others"). Each question is a process, so a site
  * with more than a few keys does well to put them into the one value `guestinfo.mjf` (vmware-document.ts).
  */
 import type { Static } from 'typebox';
@@ -8,6 +8,7 @@ import { sourceOfParts } from './parts.ts';
 import { ENABLED } from './platform-schema.ts';
 import { pollOf } from './poll.ts';
 import { type Source, type SourceDefinition, type SourceEnvironment, SourceError } from './source.ts';
+import { toldValues } from './told-values.ts';
 import { guestInfoParts } from './vmware-parts.ts';
 import { createGuestInfo } from './vmware-tool.ts';
 
@@ -45,6 +46,9 @@ export type VmwareConfig = Static<typeof schema>;
 const TOOL_TIMEOUT_MS = 5_000;
 /** All slow keys, three at a time, on a host that takes a second for each. */
 const READ_TIMEOUT_MS = 20_000;
+/** Not among the names that are asked for: our own words must not come back as the host's. */
+const BACK = 'jobstatus.';
+
 /** One source. It knows no notices of its own: a shutdown is `guestinfo.shutdowntime`. */
 export const vmwareSource: SourceDefinition<VmwareConfig | undefined> = {
   name: 'vmware',
@@ -69,6 +73,12 @@ function createSource(config: VmwareConfig, environment: SourceEnvironment): Sou
     poll,
     timeoutMs: READ_TIMEOUT_MS,
     parts: guestInfoParts(guestInfo, config.keys ?? [], typeof poll === 'number' ? poll : 0),
+    back: {
+      // One after the other: a tool that fails or hangs for one value would do so for each.
+      async tell(values, signal) {
+        for (const [name, value] of toldValues(values)) await guestInfo.set(BACK + name, value ?? '', signal);
+      },
+    },
     close: () => guestInfo.close(),
   });
   return {

@@ -263,3 +263,41 @@ test('what was done is told in batches, in order, and again until it is taken', 
     ['POST /v1/payloads/p-1/steps_done', [[3, 1_766_439_003]]],
   ]);
 });
+
+const DONE = { code: 200, text: 'Intended work completed' };
+const within = (ms: number): number => performance.now() + ms;
+
+test('the last word goes to its row, as from an exit code; without a row nobody waits', async (t) => {
+  const { row, asked } = await daemon(t, [created, ok]);
+  assert.equal(await row.tell(DONE, within(60_000)), false);
+  assert.deepEqual(asked, []);
+  await row.reserve();
+  assert.equal(await row.tell(DONE, within(60_000)), true);
+  assert.deepEqual(asked.at(-1), { what: 'POST /v1/payloads/p-1/final_word', body: { ...DONE, by: 'exit' } });
+});
+
+test('a word without text has none', async (t) => {
+  const { row, asked } = await daemon(t, [created, ok]);
+  await row.reserve();
+  assert.equal(await row.tell({ code: 300, text: '' }, within(60_000)), true);
+  assert.deepEqual(asked.at(-1)?.body, { code: 300, by: 'exit' });
+});
+
+test('a last word outlasts a restart of the daemon, one that is busy, and a row that is not entered yet', async (t) => {
+  const { row, asked } = await daemon(t, [created, 'hang', { status: 503 }, { status: 429 }, { status: 404 }, ok]);
+  await row.reserve();
+  assert.equal(await row.tell(DONE, within(60_000)), true);
+  assert.equal(asked.length, 6);
+  const refuses = await daemon(t, [created, ok, { status: 404 }, ok]);
+  await refuses.row.reserve();
+  await refuses.row.settle(TARGET, never);
+  assert.equal(await refuses.row.tell(DONE, within(60_000)), false, 'a row that was there and is gone stays so');
+  assert.equal(refuses.asked.length, 3);
+});
+
+test('a last word that nobody takes ends with its time', async (t) => {
+  const { row } = await daemon(t, [created, ...Array<Saying>(100).fill('hang')]);
+  await row.reserve();
+  assert.equal(await row.tell(DONE, within(120)), false);
+  assert.equal(await row.tell(DONE, within(-1)), false);
+});

@@ -1,7 +1,8 @@
 /**
  * A stand-in for Azure's instance metadata service: scheduled events and `instance/compute`. Like the real one it insists on
  * `Metadata: true` and a version, may take its time over the first answer, counts an incarnation up with each change of the
- * list, tells of other machines' events too, and blanks `NotBefore` once an event has started.
+ * list, tells of other machines' events too, and blanks `NotBefore` once an event has started. A word that an event may begin
+ * counts for every machine that it is about.
  */
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -26,6 +27,12 @@ export interface GivenEvent {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
+export interface Acknowledged {
+  readonly id: string;
+  /** Every machine that the event was about: they all go down now. */
+  readonly released: readonly string[];
+}
+
 export interface AzureHost extends MetadataHost {
   /** Lists an event, or lists it anew under the same `id`; a new incarnation. Gives its EventId. */
   schedule(event: GivenEvent, id?: string): string;
@@ -41,6 +48,8 @@ export interface AzureHost extends MetadataHost {
   setCompute(fields: Readonly<Record<string, unknown>>): void;
   /** Both ways in which the service tells of tags. */
   setTags(tags: Readonly<Record<string, string>>): void;
+  /** What was released by `StartRequests`, in order. */
+  readonly acknowledged: readonly Acknowledged[];
   /** Ends the delay of the first answer now. */
   enable(): void;
 }
@@ -52,6 +61,7 @@ export interface AzureHostOptions {
   readonly priority?: string;
   /** How long after the first question the first list of events comes, ms; default 0. */
   readonly firstAnswerAfterMs?: number;
+  readonly onAcknowledged?: (acknowledged: Acknowledged) => void;
 }
 
 const EVENT_VERSIONS = [
@@ -68,6 +78,7 @@ const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 export async function startAzureHost(options: AzureHostOptions = {}): Promise<AzureHost> {
   const own = options.name ?? 'vm-17';
   const events = new Map<string, Record<string, unknown>>();
+  const acknowledged: Acknowledged[] = [];
   let compute: Record<string, unknown> = {
     azEnvironment: 'AzurePublicCloud',
     location: 'westeurope',
@@ -105,6 +116,7 @@ export async function startAzureHost(options: AzureHostOptions = {}): Promise<Az
       timer.unref();
       await enabled;
       if (request.method === 'POST') return acknowledge(request.body);
+      if (request.method !== 'GET') return json(405, { error: 'Method not allowed' });
       return json(200, { DocumentIncarnation: incarnation, Events: [...events.values()] });
     }
     if (request.path === COMPUTE_PATH) {
@@ -116,10 +128,19 @@ export async function startAzureHost(options: AzureHostOptions = {}): Promise<Az
   }
 
   function acknowledge(body: string): HostAnswer {
-    const { StartRequests: wanted = [] } = JSON.parse(body) as { StartRequests?: readonly { EventId: string }[] };
-    if (wanted.length === 0 || wanted.some(({ EventId }) => !events.has(EventId)))
-      return json(400, { error: 'no such' });
-    for (const { EventId } of wanted) begin(EventId);
+    const ids = startRequestsIn(body);
+    if (ids === undefined || ids.length === 0) return json(400, { error: 'Bad request. StartRequests is missing' });
+    const wanted = ids.map((id) => [...events.values()].find(({ EventId }) => EventId === id));
+    if (wanted.includes(undefined)) return json(400, { error: 'Bad request. No such event' });
+    for (const event of wanted) {
+      // What has begun begins no second time.
+      if (event === undefined || event['EventStatus'] !== 'Scheduled') continue;
+      Object.assign(event, { EventStatus: 'Started', NotBefore: '' });
+      changed();
+      const one = { id: String(event['EventId']), released: (event['Resources'] ?? []) as readonly string[] };
+      acknowledged.push(one);
+      options.onAcknowledged?.(one);
+    }
     return { status: 200 };
   }
 
@@ -131,6 +152,7 @@ export async function startAzureHost(options: AzureHostOptions = {}): Promise<Az
   const host = await startMetadataHost(options, answer);
   return {
     ...host,
+    acknowledged,
     schedule({ type, notBeforeMs, resources = [own], style, fields }, id = randomUUID().toUpperCase()) {
       const event = {
         EventId: id,
@@ -175,6 +197,15 @@ export async function startAzureHost(options: AzureHostOptions = {}): Promise<Az
   };
 }
 
+function startRequestsIn(body: string): readonly unknown[] | undefined {
+  try {
+    const { StartRequests: list } = JSON.parse(body) as { StartRequests?: unknown };
+    return Array.isArray(list) ? list.map((each: { EventId?: unknown } | null) => each?.EventId) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const json = (status: number, body: unknown): HostAnswer => ({
   status,
   headers: { 'content-type': 'application/json; charset=utf-8', server: 'IMDS/150.870.65.1854' },
@@ -195,6 +226,7 @@ export const standIn: StandIn = {
   stuck on|off                   the list changes without a new incarnation
   set FIELD VALUE                a field of instance/compute (name, priority, vmId)
   tag NAME VALUE                 one tag, in place of all
+  Prints each event that it is told to begin, and the machines that go down with it.
 `,
   async start(args) {
     const { values } = parseArgs({
@@ -213,6 +245,7 @@ export const standIn: StandIn = {
       ...(values.name === undefined ? {} : { name: values.name }),
       ...(values.priority === undefined ? {} : { priority: values.priority }),
       firstAnswerAfterMs: Number(values['first-answer-after'] ?? 0) * 1000,
+      onAcknowledged: ({ id, released }) => void process.stdout.write(`begun: ${id} (${released.join(' ')})\n`),
     });
     let last = '';
     const idOf = (word: string): string => (word === 'last' ? last : word);

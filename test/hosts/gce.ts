@@ -1,6 +1,7 @@
 /**
  * Stand-in of GCE's metadata service: a tree of values below `/computeMetadata/v1`, directories as lists of names or as
- * camelCase JSON, ETags, hanging GETs, the flavor header in both directions. Incomplete emulators on request.
+ * camelCase JSON, ETags, hanging GETs, the flavor header in both directions, guest attributes to be written. Incomplete
+ * emulators on request.
  */
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -22,6 +23,10 @@ export interface GceHostOptions extends MetadataHostOptions {
   readonly recursive?: boolean;
   /** False: neither demands nor sends `Metadata-Flavor`. */
   readonly flavor?: boolean;
+  /** How who writes guest attributes is refused where they are switched off. Default: they are on. */
+  readonly guestAttributes?: 'on' | 403 | 404;
+  /** undefined: taken away. */
+  readonly onTold?: (key: string, value: string | undefined) => void;
 }
 
 export interface GceHost extends MetadataHost {
@@ -34,6 +39,9 @@ export interface GceHost extends MetadataHost {
   upcoming(document: object | string | undefined): void;
   stopping(details?: { readonly requestMs: number; readonly seconds: number }): void;
   attribute(name: string, value: string | undefined): void;
+  /** Guest attributes as they stand now: `jobstatus/can_terminate`. */
+  told(): Readonly<Record<string, string>>;
+  guestAttributes(are: 'on' | 403 | 404): void;
   /** Hanging GETs for a key, below `instance/`, that are held back now. */
   waiting(key: string): number;
   /** Fulfilled when a hanging GET for the key is (or gets) held back. */
@@ -41,6 +49,7 @@ export interface GceHost extends MetadataHost {
 }
 
 const ROOT = '/computeMetadata/v1/';
+const GUEST_ATTRIBUTES = 'guest-attributes/';
 const DEFAULT_TIMEOUT_SECS = 300;
 const FLAVOR = { 'metadata-flavor': 'Google', server: 'Metadata Server for VM' };
 /** As a healthy machine has them; what it does not have is not there. */
@@ -66,6 +75,7 @@ export async function startGceHost(options: GceHostOptions = {}): Promise<GceHos
   const waiting = new Set<{ readonly key: string; readonly wake: () => void }>();
   const watchers = new Set<{ readonly key: string; readonly done: () => void }>();
   let answers = 0;
+  let { guestAttributes = 'on' } = options;
 
   const current = (key: string, query: URLSearchParams) =>
     contentOf(values, key, recursive ? query : new URLSearchParams());
@@ -76,6 +86,7 @@ export async function startGceHost(options: GceHostOptions = {}): Promise<GceHos
       return { status: 403, headers: FLAVOR, body: '<html>Forbidden</html>\n' };
     if (!path.startsWith(`${ROOT}instance/`)) return { status: 404, body: '<html>Not Found</html>\n' };
     const key = decodeURIComponent(path.slice(`${ROOT}instance/`.length));
+    if (request.method !== 'GET') return write(request, key);
     let content = current(key, query);
     if (query.get('wait_for_change') === 'true' && content !== undefined && waits !== 'ignored') {
       const lastEtag = query.get('last_etag');
@@ -108,6 +119,16 @@ export async function startGceHost(options: GceHostOptions = {}): Promise<GceHos
       },
       body: content.body,
     };
+  }
+
+  function write({ method, body }: AskedRequest, key: string): HostAnswer {
+    const place = /^guest-attributes\/[^/]{1,128}\/[^/]{1,128}$/;
+    if (!place.test(key) || (method !== 'PUT' && method !== 'DELETE')) return { status: 405, headers: FLAVOR };
+    if (guestAttributes !== 'on') return { status: guestAttributes, headers: FLAVOR, body: '<html>Disabled</html>\n' };
+    if (method === 'DELETE' && !values.has(key)) return { status: 404, headers: FLAVOR };
+    set(key, method === 'PUT' ? body : undefined);
+    options.onTold?.(key.slice(GUEST_ATTRIBUTES.length), method === 'PUT' ? body : undefined);
+    return { status: 200, headers: FLAVOR };
   }
 
   function changeOf(key: string, longestMs: number, closed: Promise<void>): Promise<void> {
@@ -151,6 +172,15 @@ export async function startGceHost(options: GceHostOptions = {}): Promise<GceHos
         set('shutdown-details/max-duration', `${details.seconds}s`);
       }
       set('shutdown-details/stop-state', 'PENDING_STOP');
+    },
+    told: () =>
+      Object.fromEntries(
+        [...values].flatMap(([key, value]) =>
+          key.startsWith(GUEST_ATTRIBUTES) ? [[key.slice(GUEST_ATTRIBUTES.length), value]] : [],
+        ),
+      ),
+    guestAttributes(are) {
+      guestAttributes = are;
     },
     attribute: (name, value) => set(`attributes/${name}`, value),
     waiting: (key) => [...waiting].filter((each) => each.key === key).length,
@@ -210,6 +240,7 @@ const HELP = `  options: --spot  --on-host-maintenance MIGRATE|TERMINATE  --wait
   stop [SECS]                     graceful stop, with or without its time
   attribute NAME VALUE|+SECS      custom metadata; without VALUE: taken away
   set KEY VALUE                   any key below instance/; without VALUE: taken away
+  guest-attributes on|403|404     what the machine tells us: taken and printed, or refused
 `;
 
 export const standIn: StandIn = { help: HELP, start: startByHand };
@@ -235,6 +266,8 @@ async function startByHand(args: readonly string[]): Promise<RunningStandIn> {
     ...(values.etags === undefined ? {} : { etags: oneOf(values.etags, ['full', 'none', 'random'] as const) }),
     recursive: values['listing-only'] !== true,
     flavor: values['no-flavor'] !== true,
+    onTold: (key, value) =>
+      void process.stdout.write(value === undefined ? `taken away: ${key}\n` : `told: ${key} = ${value}\n`),
   });
   if (values.spot) host.set('scheduling/preemptible', 'TRUE');
   const onHost = values['on-host-maintenance'];
@@ -258,6 +291,8 @@ function obey(host: GceHost, verb: string, [first = '', ...more]: readonly strin
   else if (verb === 'attribute')
     host.attribute(first, rest?.startsWith('+') ? String(Math.floor(Date.now() / 1000) + Number(rest)) : rest);
   else if (verb === 'set') host.set(first, rest);
+  else if (verb === 'guest-attributes' && /^(on|403|404)$/.test(first))
+    host.guestAttributes(first === '403' ? 403 : first === '404' ? 404 : 'on');
   else return false;
   return true;
 }

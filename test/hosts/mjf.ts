@@ -44,12 +44,18 @@ export interface MjfHost {
   readonly requests: SeenRequest[];
   /** What was PUT, by name. */
   readonly outputs: ReadonlyMap<string, Buffer>;
+  /** Names and texts that were taken, in order, at most the last 10,000. */
+  readonly taken: readonly { readonly name: string; readonly text: string }[];
+  /** Fulfilled when `count` files have been taken in all. */
+  took(count: number): Promise<void>;
   /** Highest number of requests that were being answered at once. */
   readonly peak: number;
   /** Value as served; undefined removes the key. */
   set(side: HostSide, key: string, value: string | undefined): void;
   /** For one path (`machinefeatures/total_cpu`, `jobfeatures/`) or `*`, until replaced by undefined. */
   fault(path: string, fault: Fault | undefined): void;
+  /** No fault any more; whoever hangs is let go. */
+  recover(): void;
   /** Headers added to proper answers (200, 304, 404) at this path or `*`; undefined ends it. */
   headers(path: string, headers: Readonly<Record<string, string>> | undefined): void;
   /** Fulfilled when `count` further requests (for `path`, if given) have arrived. */
@@ -79,6 +85,9 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
   const extra = new Map<string, Readonly<Record<string, string>>>();
   const requests: SeenRequest[] = [];
   const outputs = new Map<string, Buffer>();
+  const taken: { name: string; text: string }[] = [];
+  const takers = new Set<{ readonly count: number; readonly done: () => void }>();
+  let takenEver = 0;
   const sockets = new Map<Socket, number>();
   const waiting = new Set<{ left: number; readonly path: string | undefined; readonly done: () => void }>();
   const idlers: (() => void)[] = [];
@@ -141,12 +150,14 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     else response.writeHead(200, headers).end(stored.text);
   };
 
+  const forbid = (request: http.IncomingMessage, response: http.ServerResponse): void => {
+    request.resume();
+    response.writeHead(403, { 'content-length': 0 }).end();
+  };
+
   const take = (name: string, request: http.IncomingMessage, response: http.ServerResponse) => {
     const certified = !options.tls || (request.socket as TLSSocket).authorized;
-    if (!/^[A-Za-z0-9._-]+$/.test(name) || (style === 'vcycle' && !certified)) {
-      request.resume();
-      return void response.writeHead(403, { 'content-length': 0 }).end();
-    }
+    if (!/^[A-Za-z0-9._-]+$/.test(name) || (style === 'vcycle' && !certified)) return forbid(request, response);
     const chunks: Buffer[] = [];
     let size = 0;
     request.on('data', (chunk: Buffer) => {
@@ -155,8 +166,18 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
       else chunks.push(chunk);
     });
     request.on('end', () => {
-      outputs.set(name, Buffer.concat(chunks));
-      response.writeHead(201, { 'content-length': 0 }).end();
+      const body = Buffer.concat(chunks);
+      outputs.set(name, body);
+      taken.push({ name, text: body.toString() });
+      if (taken.length > MAX_REMEMBERED) taken.shift();
+      takenEver += 1;
+      response.writeHead(201, { 'content-length': 0 }).end(() => {
+        for (const taker of takers) {
+          if (takenEver < taker.count) continue;
+          takers.delete(taker);
+          taker.done();
+        }
+      });
     });
   };
 
@@ -182,6 +203,8 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     const answer = () => {
       const [folder = '', key = ''] = path.split('/', 2);
       if (folder === 'joboutputs' && method === 'PUT') return take(key, request, response);
+      // Vac forbids what Vcycle does not know.
+      if (method === 'PUT' && style === 'vac') return forbid(request, response);
       const side = FOLDERS[folder];
       if (side === undefined || method !== 'GET') return notFound(path, response);
       if (key === '') return giveListing(side, path, response);
@@ -216,6 +239,9 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     port,
     requests,
     outputs,
+    taken,
+    took: (count) =>
+      takenEver >= count ? Promise.resolve() : new Promise((done) => takers.add({ count, done: () => done() })),
     get peak() {
       return peak;
     },
@@ -224,6 +250,10 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     headers: (path, headers) => void (headers === undefined ? extra.delete(path) : extra.set(path, headers)),
     seen: (count, path) => new Promise((done) => waiting.add({ left: count, path, done: () => done() })),
     idle: () => (active === 0 ? Promise.resolve() : new Promise((done) => idlers.push(done))),
+    recover() {
+      faults.clear();
+      for (const socket of sockets.keys()) socket.resetAndDestroy();
+    },
     dropConnections() {
       for (const socket of sockets.keys()) socket.resetAndDestroy();
     },

@@ -1,6 +1,7 @@
 /**
  * Stand-in of OpenNebula: OneGate (`GET` and `PUT /vm` with the machine's number and token as headers), and the context that
- * such a machine is started with. Like the real server it gives 404 for whatever its question to the front-end failed of.
+ * such a machine is started with. Like the real server it gives 404 for whatever its question to the front-end failed of,
+ * and what is `PUT` it reads by the rules of OpenNebula's own parser, odd as they are.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -16,6 +17,7 @@ import {
 
 export interface OpennebulaHostOptions extends MetadataHostOptions {
   readonly vmId?: string;
+  readonly onTold?: (name: string, value: string) => void;
 }
 
 export interface OpennebulaHost extends MetadataHost {
@@ -68,9 +70,11 @@ export async function startOpennebulaHost(options: OpennebulaHostOptions = {}): 
   });
 
   function take(body: string): HostAnswer {
-    for (const line of body.split('\n')) {
-      const [, name, value] = /^\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*"?(.*?)"?\s*$/.exec(line) ?? [];
-      if (name !== undefined) template.set(name.toUpperCase(), value);
+    const pairs = parseTemplate(body);
+    if (pairs === undefined) return { status: 500, body: 'Cannot update virtual machine template: syntax error' };
+    for (const [name, value] of pairs) {
+      template.set(name.toUpperCase(), value);
+      options.onTold?.(name.toUpperCase(), value);
     }
     return { status: 200, body: '' };
   }
@@ -125,6 +129,24 @@ export async function startOpennebulaHost(options: OpennebulaHostOptions = {}): 
   };
 }
 
+/**
+ * Single values as OpenNebula's template parser takes them: the longest text from quote to quote in which each quote has a
+ * backslash before it, over lines too, and nothing but `\"` is an escape. Undefined for a syntax error.
+ */
+export function parseTemplate(text: string): readonly (readonly [name: string, value: string])[] | undefined {
+  const pairs: (readonly [string, string])[] = [];
+  const attribute = /[ \t\n]*([A-Za-z0-9_]+)[ \t]*=[ \t]*(?:"((?:\\"|[^"])*)"|([^=#\s,[\]"]+)|(?=\n))/y;
+  let at = 0;
+  while (text.slice(at).trim() !== '') {
+    attribute.lastIndex = at;
+    const [whole, name = '', quoted, plain = ''] = attribute.exec(text) ?? [];
+    if (whole === undefined || whole.includes(']]>')) return undefined;
+    at += whole.length;
+    pairs.push([name, quoted === undefined ? plain : quoted.replaceAll('\\"', '"')]);
+  }
+  return pairs;
+}
+
 /** As OpenNebula writes it. */
 export const contextText = (variables: Readonly<Record<string, string>>): string =>
   [
@@ -140,6 +162,7 @@ const HELP = `  --vmid N   --context DIR (writes context.sh and token.txt there)
     token renew|write                  another token; tell it to the machine (needs --context)
     restrict on|off                    403 for everything
     frontend up|down                   404 for everything
+  Prints what the machine tells it.
 `;
 
 export const standIn: StandIn = { help: HELP, start };
@@ -159,6 +182,7 @@ async function start(args: readonly string[]): Promise<RunningStandIn> {
     port: Number(values.port ?? 0),
     ...(values.address === undefined ? {} : { address: values.address }),
     ...(values.vmid === undefined ? {} : { vmId: values.vmid }),
+    onTold: (name, value) => void process.stdout.write(`told: ${name} = ${value}\n`),
   });
   const pairs = (values.set ?? []).map(pairOf).filter((pair) => pair !== undefined);
   const write = (): boolean => {

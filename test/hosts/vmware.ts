@@ -1,7 +1,7 @@
 /**
  * A stand-in for VMware's tools: executables `vmtoolsd` and `vmware-rpctool` in a private directory that answer
  * `info-get guestinfo.KEY` from files beside them, as the real ones do from the host: a value and exit code 0, or the words
- * `No value found` and exit code 1.
+ * `No value found` and exit code 1. `info-set guestinfo.KEY VALUE` writes such a file.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -39,6 +39,10 @@ export interface VmwareHost {
   uninstall(tool: 'vmtoolsd' | 'vmware-rpctool'): void;
   /** Keys that were asked for since the last call, in order, each with the tool's name: `vmtoolsd shutdowntime`. */
   asked(): readonly string[];
+  /** What was written with `info-set` since the last call, in order: `vmtoolsd jobstatus.can_terminate 1`. */
+  told(): readonly string[];
+  /** As a site reads it; undefined where there is none. */
+  get(key: string): string | undefined;
   /** Of the processes that hang, those that still live. */
   hanging(): readonly number[];
   close(): void;
@@ -53,10 +57,13 @@ case $tool in
   *) question=$1 ;;
 esac
 case $question in
-  'info-get guestinfo.'*) key=\${question#info-get guestinfo.} ;;
+  'info-get guestinfo.'*) set=; key=\${question#info-get guestinfo.} ;;
+  'info-set guestinfo.'*' '?*)
+    set=yes; rest=\${question#info-set guestinfo.}; key=\${rest%% *}; value=\${rest#* } ;;
+  'info-set '*) echo 'Two and exactly two arguments expected' >&2; exit 1 ;;
   *) echo 'Unknown command' >&2; exit 1 ;;
 esac
-echo "$tool $key" >> "$here/asked"
+if [ "$set" ]; then printf '%s\\n' "$tool $key $value" >> "$here/told"; else echo "$tool $key" >> "$here/asked"; fi
 mood=
 for file in "$here/moods/$key" "$here/moods/all"; do
   [ -f "$file" ] && { read -r mood < "$file"; break; }
@@ -70,7 +77,8 @@ case $mood in
   flood) exec yes flood ;;
   bytes) printf '\\377\\376\\n'; exit 0 ;;
 esac
-if [ -f "$here/guestinfo/$key" ]; then cat "$here/guestinfo/$key"; echo
+if [ "$set" ]; then printf '%s' "$value" > "$here/guestinfo/$key.$$" && mv "$here/guestinfo/$key.$$" "$here/guestinfo/$key"
+elif [ -f "$here/guestinfo/$key" ]; then cat "$here/guestinfo/$key"; echo
 else echo 'No value found' >&2; exit 1
 fi
 `;
@@ -81,16 +89,21 @@ export function makeVmwareHost(): VmwareHost {
   for (const folder of ['bin', 'guestinfo', 'moods']) fs.mkdirSync(at(folder));
   for (const tool of ['vmtoolsd', 'vmware-rpctool']) fs.writeFileSync(at('bin', tool), SCRIPT, { mode: 0o755 });
   // The tools' own tools.
-  for (const name of ['sh', 'dirname', 'basename', 'cat', 'sleep', 'yes']) {
+  for (const name of ['sh', 'dirname', 'basename', 'cat', 'mv', 'sleep', 'yes']) {
     const found = ['/bin', '/usr/bin'].map((folder) => path.join(folder, name)).find((file) => fs.existsSync(file));
     if (found !== undefined) fs.symlinkSync(found, at('bin', name));
   }
   const lines = (file: string): readonly string[] => {
     try {
-      return fs.readFileSync(at(file), 'utf8').trimEnd().split('\n');
+      return fs.readFileSync(at(file), 'utf8').replace(/\n$/, '').split('\n');
     } catch {
       return [];
     }
+  };
+  const taken = (file: string): readonly string[] => {
+    const all = lines(file);
+    fs.rmSync(at(file), { force: true });
+    return all;
   };
   const isAlive = (pid: number): boolean => {
     try {
@@ -116,10 +129,14 @@ export function makeVmwareHost(): VmwareHost {
     set: (key, value) => write(at('guestinfo', key), value),
     mood: (key, mood) => write(at('moods', key === '*' ? 'all' : key), mood === undefined ? undefined : `${mood}\n`),
     uninstall: (tool) => fs.rmSync(at('bin', tool)),
-    asked() {
-      const all = lines('asked');
-      fs.rmSync(at('asked'), { force: true });
-      return all;
+    asked: () => taken('asked'),
+    told: () => taken('told'),
+    get(key) {
+      try {
+        return fs.readFileSync(at('guestinfo', key), 'utf8');
+      } catch {
+        return undefined;
+      }
     },
     hanging,
     close() {
@@ -132,9 +149,14 @@ export function makeVmwareHost(): VmwareHost {
 export const standIn: StandIn = {
   help: `  VMware's tools, as executables that answer from files; no port.
   on stdin: set KEY VALUE (VALUE +N means: N seconds from now) · unset KEY · mood KEY|* off|${VMWARE_MOODS.join('|')} · asked
+  Prints what the machine tells it.
 `,
   async start() {
     const host = makeVmwareHost();
+    // The tools are processes of others: what they were told lies in a file.
+    const watcher = fs.watch(path.dirname(host.binDir), (_, file) => {
+      if (file === 'told') for (const line of host.told()) process.stdout.write(`told: ${line}\n`);
+    });
     return {
       greeting: `${host.vmtoolsd}\n[source.vmware]\ncommand = "${host.vmtoolsd}"`,
       host: {
@@ -142,7 +164,10 @@ export const standIn: StandIn = {
           host.mood(key, fault === undefined ? undefined : fault.is === 'hang' ? 'hang' : 'broken'),
         dropConnections: () => undefined,
         setClockOffset: () => undefined,
-        close: async () => host.close(),
+        async close() {
+          watcher.close();
+          host.close();
+        },
       },
       obey(verb, [key = '', ...words]) {
         const value = words.join(' ');

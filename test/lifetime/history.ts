@@ -13,11 +13,13 @@ import {
 } from '../../agent/lifetime/state.ts';
 import { step } from '../../agent/lifetime/step.ts';
 import type {
+  CanTerminate,
   Effect,
   FeatureReading,
   HookRun,
   Input,
   Instant,
+  MachineAnswer,
   NoticeKind,
   PayloadSpec,
   Policy,
@@ -93,6 +95,14 @@ export function present(
   return { is: 'present', value: { kind, deadlineMs, reason: kind, ...more } };
 }
 
+/** The machine's answer of payloads of which none says how far it is, nor what would be lost. */
+export const answer = (now: boolean, atMs: number | null): MachineAnswer => ({
+  now,
+  atMs,
+  mustNotUntilMs: null,
+  progress: null,
+});
+
 export const secs = (ms: number): string => String(Math.floor(ms / 1000));
 
 export function source(name: string, rank: SourceRank = 'platform', pollMs = SECOND): SourceInfo {
@@ -121,7 +131,14 @@ export interface HistoryOptions {
   readonly sources?: readonly SourceInfo[];
   readonly firstBootMs?: number;
   /** Called after every step, for what must hold always. */
-  readonly onStep?: (seen: { before: State; input: Input; now: Instant; result: StepResult<State> }) => void;
+  readonly onStep?: (seen: {
+    before: State;
+    input: Input;
+    now: Instant;
+    result: StepResult<State>;
+    /** Boots so far, the first among them. */
+    boots: number;
+  }) => void;
 }
 
 export interface RestartOptions {
@@ -149,6 +166,8 @@ export function history(options: HistoryOptions = {}) {
   let tick = 0;
   let delivering = true;
   let hooksEnd = true;
+  let stepsEnd = true;
+  let boots = 1;
   let startsEnd = true;
   /** A crash right after the intent: nothing of this tick's signals goes out or is reported. */
   let crashing = false;
@@ -196,6 +215,7 @@ export function history(options: HistoryOptions = {}) {
           if (run.payload && run.step) {
             sent.push({ id: run.payload.id, signal: run.step.signal, to: 'hook', step: run.step, at: now, tick });
             taken.push({ id: run.payload.id, step: run.step });
+            if (hooksEnd && stepsEnd) answers.push({ type: 'step_ended', id: run.payload.id, step: run.step });
           } else if (hooksEnd) answers.push({ type: 'hook_ended', run: run.id });
           break;
         }
@@ -211,7 +231,7 @@ export function history(options: HistoryOptions = {}) {
           pollsWanted.push({ source: effect.source, atMono: now.mono + effect.inMs });
       }
     }
-    options.onStep?.({ before, input, now, result });
+    options.onStep?.({ before, input, now, result, boots });
     const results = taken.map((each): StepResultReport => ({ ...each, outcome: 'delivered', at: now }));
     return results.length > 0 ? [{ type: 'steps_done', results }, ...answers] : answers;
   }
@@ -256,7 +276,7 @@ export function history(options: HistoryOptions = {}) {
     return { channel: side.channel ?? 'dev:1', complete: side.complete ?? true, keys: Object.fromEntries(keys) };
   }
 
-  function answer(name: string, said: Said): Input {
+  function observation(name: string, said: Said): Input {
     return {
       type: 'observation',
       observation: {
@@ -276,7 +296,7 @@ export function history(options: HistoryOptions = {}) {
   function saysUntilSettled(name: string, said: Said): number {
     for (let asked = 1; asked <= 10; asked += 1) {
       pollsWanted.length = 0;
-      send(answer(name, said));
+      send(observation(name, said));
       const wanted = pollsWanted.find((poll) => poll.source === name);
       if (wanted === undefined) return asked;
       pass(wanted.atMono - now.mono);
@@ -289,6 +309,7 @@ export function history(options: HistoryOptions = {}) {
     crashing = false;
     now = { wall: now.wall + downMs, mono: now.mono + downMs };
     if (how.reboot) {
+      boots += 1;
       now = { wall: now.wall + (how.clockErrorMs ?? 0), mono: 20 * SECOND };
       bootWallMs = now.wall - now.mono;
     }
@@ -312,10 +333,10 @@ export function history(options: HistoryOptions = {}) {
     send,
     pass,
     configure,
-    answer,
+    answer: observation,
     saysUntilSettled,
     restart,
-    says: (name: string, said: Said) => send(answer(name, said)),
+    says: (name: string, said: Said) => send(observation(name, said)),
     fails: (name: string, error = 'timeout') =>
       send({ type: 'observation', observation: { source: name, outcome: 'failed', error, detail: error } }),
     /** To a moment of the wall clock, which must not have passed. */
@@ -346,6 +367,10 @@ export function history(options: HistoryOptions = {}) {
     holdHooks(): void {
       hooksEnd = false;
     },
+    /** Of steps alone. */
+    holdSteps(): void {
+      stepsEnd = false;
+    },
     holdStarts(): void {
       startsEnd = false;
     },
@@ -353,12 +378,25 @@ export function history(options: HistoryOptions = {}) {
       send({ type: 'payload_gone', id, why }),
     ran,
     started,
-    /** `notice draining stopping`: what the operator's programs were told, in order. */
+    /** `notice draining stopping`: what the operator's programs were told of the machine's going down, in order. */
     told: () =>
       ran
-        .filter(({ run }) => run.event !== 'step')
+        .filter(({ run: { event } }) => event !== 'step' && event !== 'can_terminate')
         .map(({ run }) => run.event + (run.repeated ? '!' : ''))
         .join(' '),
+    /** `1@0 0@60`: what they were told of the answer to the site, in seconds after `originMs`. */
+    toldAnswers: (originMs = START) =>
+      ran
+        .filter(({ run }) => run.event === 'can_terminate')
+        .map(({ run, at }) => `${Number(run.canTerminate)}${run.repeated ? '!' : ''}@${(at.wall - originMs) / 1000}`)
+        .join(' '),
+    answerNow: () => last?.snapshot.canTerminate,
+    lastWord: () => last?.lastWord,
+    released: () => last?.released,
+    /** What the payload says of its own end. */
+    can: (id: string, canTerminate: CanTerminate) => send({ type: 'payload_updated', id, change: { canTerminate } }),
+    word: (id: string | null, code: number, text = 'x', by: 'payload' | 'exit' = 'payload') =>
+      send({ type: 'final_word', ...(id !== null && { id }), word: { code, text, by } }),
     powerOff: () => last?.powerOff,
     now: () => now,
     boot: () => bootWallMs,

@@ -1,18 +1,11 @@
 /** Everything that can happen to the heart, at random (fast-check), and how it is done to it and to the model alike. */
 import fc from 'fast-check';
-import type { State } from '../../agent/lifetime/state.ts';
-import {
-  type EscalationStep,
-  hookOf,
-  type Input,
-  type Instant,
-  type Policy,
-  type StepResult,
-} from '../../agent/lifetime/types.ts';
+import { type EscalationStep, hookOf, type Policy } from '../../agent/lifetime/types.ts';
 import {
   ABSENT,
   cgroup,
   type History,
+  type HistoryOptions,
   HOUR,
   history,
   MINUTE,
@@ -156,6 +149,26 @@ const payloadMove = fc.oneof(
       nth: fc.nat(5),
     }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      does: fc.constant('can' as const),
+      nth: fc.nat(5),
+      now: fc.boolean(),
+      at: fc.option(offset),
+      until: fc.option(offset),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      does: fc.constant('word' as const),
+      nth: fc.nat(5),
+      code: fc.constantFrom(150, 200, 200, 300, 710),
+      by: fc.constantFrom('payload' as const, 'exit' as const),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ does: fc.constant('saved' as const), nth: fc.nat(20), well: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ does: fc.constant('crash at next signal' as const) }) },
   {
     weight: 1,
@@ -205,7 +218,8 @@ export function play(h: History, known: ReturnType<typeof model>, each: Move): v
         // Relative to now each time, as the simulator has it.
         const ms = typeof said === 'number' ? h.now().wall + said : said;
         known.spot(ms, h.now());
-        const reading = typeof ms === 'number' ? present('terminate', ms, { onlyEarlier: true }) : SPOT[ms];
+        const reading =
+          typeof ms === 'number' ? present('terminate', ms, { onlyEarlier: true, awaits: 'own' }) : SPOT[ms];
         h.says('ec2', { notices: { spot: reading } });
       }
       break;
@@ -295,6 +309,29 @@ function playPayload(h: History, ids: string[], each: PayloadMove): void {
     case 'stops others':
       h.send({ type: 'units_stopping', id, units: ['a.service', 'b.service'] });
       break;
+    case 'can': {
+      const { wall } = h.now();
+      const { now, at, until } = each;
+      const atMs = at === null ? null : wall + at;
+      h.can(id, { now, atMs, ...(until !== null && { untilMs: wall + until }) });
+      break;
+    }
+    case 'word':
+      h.word(id, each.code, each.by, each.by);
+      break;
+    case 'saved': {
+      // A program of whatever payload and episode, also of one that is over.
+      const steps = h.sent.filter(({ step: { signal } }) => hookOf(signal) !== null);
+      const ran = steps[each.nth % Math.max(1, steps.length)];
+      if (ran === undefined) break;
+      const { id: payload, step } = ran;
+      h.send(
+        each.well
+          ? { type: 'step_ended', id: payload, step }
+          : { type: 'step_failed', id: payload, step, detail: 'save failed' },
+      );
+      break;
+    }
     case 'crash at next signal':
       h.crashAtNextSignal();
       break;
@@ -315,11 +352,13 @@ export const anything = fc.array(
 /** A whole history of anything, watched at every single step. */
 export function live(
   moves: readonly (Move | PayloadMove)[],
-  onStep: (seen: { before: State; input: Input; now: Instant; result: StepResult<State> }) => void,
+  onStep: NonNullable<HistoryOptions['onStep']>,
   afterMove: (h: History, ids: readonly string[]) => void = () => {},
   policy: Partial<Policy> = {},
 ): History {
   const h = history({ onStep, policy });
+  // How they end is among what can happen.
+  h.holdSteps();
   const known = model();
   const ids: string[] = [];
   for (const each of moves) {
@@ -338,6 +377,9 @@ const PAYLOAD_MOVES: ReadonlySet<string> = new Set([
   'deregistered',
   'runs again',
   'stops others',
+  'can',
+  'word',
+  'saved',
   'crash at next signal',
   'ignore',
   'configure',

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
+  answer,
   type History,
   HOUR,
   history,
@@ -236,33 +237,33 @@ describe('S5.2 can_terminate', () => {
     const h = announced();
     h.register(payload('p'));
     h.register(payload('q'));
-    assert.deepEqual(h.snapshot().canTerminate, { now: false, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(false, null));
     h.send({ type: 'payload_gone', id: 'p', why: 'exited' });
-    assert.deepEqual(h.snapshot().canTerminate, { now: false, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(false, null));
     h.send({ type: 'payload_gone', id: 'q', why: 'exited' });
-    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(true, null));
     assert.equal(h.snapshot().payloads.stopped, 2);
   });
   test('S5.2 is what the payloads say: the latest of their times, now only when all say so', () => {
     const h = history();
     h.register(payload('p', { canTerminate: { now: false, atMs: START + HOUR } }));
     h.register(payload('q', { canTerminate: { now: false, atMs: START + 2 * HOUR } }));
-    assert.deepEqual(h.snapshot().canTerminate, { now: false, atMs: START + 2 * HOUR });
+    assert.deepEqual(h.snapshot().canTerminate, answer(false, START + 2 * HOUR));
     const say = (id: string, now: boolean) =>
       h.send({ type: 'payload_updated', id, change: { canTerminate: { now, atMs: null } } });
     say('q', true);
-    assert.deepEqual(h.snapshot().canTerminate, { now: false, atMs: START + HOUR });
+    assert.deepEqual(h.snapshot().canTerminate, answer(false, START + HOUR));
     say('p', true);
-    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(true, null));
     say('q', false);
-    assert.deepEqual(h.snapshot().canTerminate, { now: false, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(false, null));
   });
   test('S5.2 survives a restart of the agent, not a boot', () => {
     const h = history();
     h.register(payload('p'));
     h.send({ type: 'payload_gone', id: 'p', why: 'exited' });
     h.restart();
-    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(true, null));
     h.restart({ reboot: true });
     assert.equal(h.snapshot().canTerminate, null);
   });

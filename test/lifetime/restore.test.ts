@@ -85,7 +85,7 @@ describe('the same boot', () => {
     shutdown(h, DEADLINE);
     h.restart({ sources: [EC2] });
     assert.equal(h.snapshot().deadlineMs, null);
-    assert.deepEqual([...h.journal.keys()].sort(), ['hooks', 'operator', 'source/ec2', 'tally']);
+    assert.deepEqual([...h.journal.keys()].sort(), ['hooks', 'operator', 'source/ec2', 'tally', 'words']);
   });
   test('the journal is complete after every step, from the persist effects alone', () => {
     const h = history();

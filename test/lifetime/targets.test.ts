@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { PayloadSpec, PayloadTarget } from '../../agent/lifetime/types.ts';
 import { viewOf } from '../../agent/lifetime/view.ts';
-import { cgroup, type History, HOUR, history, MINUTE, payload, SECOND, START, secs, unit } from './history.ts';
+import { answer, cgroup, type History, HOUR, history, MINUTE, payload, SECOND, START, secs, unit } from './history.ts';
 
 const DEADLINE = START + 2 * HOUR;
 const shutdown = (h: History, deadlineMs: number) =>
@@ -199,14 +199,14 @@ describe('S3.8 a reservation: exec has a row, but no child yet', () => {
     assert.equal(h.sentTo('p'), 'hook:save@0');
     assert.equal(h.row('p').spec.target, CHILD);
     h.gone('p');
-    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(true, null));
   });
   test('S5.2 its owner’s word that a process has run, which nobody could name in time, counts', () => {
     const h = history();
     h.register(reserved());
     h.send({ type: 'payload_gone', id: 'p', why: 'exited', lived: true });
     assert.deepEqual(h.snapshot().payloads, { running: 0, stopping: 0, stopped: 1 });
-    assert.deepEqual(h.snapshot().canTerminate, { now: true, atMs: null });
+    assert.deepEqual(h.snapshot().canTerminate, answer(true, null));
   });
   test('S5.2 gone before that it has not lived', () => {
     for (const why of ['exited', 'deregistered'] as const) {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { tellChanges } from '../../agent/lifetime/tell.ts';
-import type { Effect, Snapshot, SnapshotSource } from '../../agent/lifetime/types.ts';
+import type { Effect, MachineAnswer, Snapshot, SnapshotSource } from '../../agent/lifetime/types.ts';
 import { NOON, snapshotOf } from '../support/snapshot.ts';
 
 const events = (effects: readonly Effect[]) => effects.map((effect) => (effect.type === 'log' ? effect.event : ''));
@@ -32,5 +32,27 @@ describe('news', () => {
     assert.ok(behind?.type === 'log' && /45 s behind ours/.test(behind.message));
     assert.deepEqual(events(tellChanges(withClock(quiet, 300), withClock(quiet, 300))), []);
     assert.deepEqual(events(tellChanges(withClock(quiet, 300), quiet)), ['host_clock_agrees']);
+  });
+
+  it('S5.1 whether the machine can be terminated is told when that changes, or from when on; not how far anybody is', () => {
+    const of = (canTerminate: Partial<MachineAnswer> | null): Snapshot => ({
+      ...quiet,
+      canTerminate: canTerminate && { now: false, atMs: null, mustNotUntilMs: null, progress: null, ...canTerminate },
+    });
+    const told = (before: Snapshot | null, after: Snapshot) =>
+      tellChanges(before, after).flatMap((effect) =>
+        effect.type === 'log' && effect.event === 'can_terminate_changed' ? [effect] : [],
+      );
+    const [no] = told(of(null), of({}));
+    assert.deepEqual([no?.level, no?.fields], ['info', { now: false, at: null }]);
+    const [from] = told(of({}), of({ atMs: NOON + 1 }));
+    assert.deepEqual(from?.fields, { now: false, at: NOON / 1000 + 1 });
+    assert.match(from?.message ?? '', /must not be terminated now, from \d{4}-.*Z on it can/);
+    assert.match(told(of({}), of({ now: true }))[0]?.message ?? '', /can be terminated now/);
+    assert.deepEqual(told(of({ now: true }), of(null))[0]?.fields, { now: null, at: null });
+    assert.deepEqual(told(of({ progress: 0.1 }), of({ progress: 0.2, mustNotUntilMs: NOON })), []);
+    assert.deepEqual(told(of({ atMs: NOON + 1 }), of({ atMs: NOON + 900 })), []);
+    assert.deepEqual(told(null, of(null)), []);
+    assert.equal(told(null, of({ now: true })).length, 1);
   });
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { EscalationStep, PayloadSpec, StepOutcome } from '../../agent/lifetime/types.ts';
 import {
+  answer,
   type History,
   HOUR,
   history,
@@ -43,7 +44,7 @@ describe('S3.6 a unit that we stopped', () => {
     const h = stopped();
     assert.equal(h.row('u').state, 'stopped');
     assert.deepEqual(h.snapshot().payloads, { running: 0, stopping: 0, stopped: 1 });
-    assert.deepEqual([h.phase(), h.snapshot().canTerminate], ['stopped', { now: true, atMs: null }]);
+    assert.deepEqual([h.phase(), h.snapshot().canTerminate], ['stopped', answer(true, null)]);
     h.until(DEADLINE + HOUR);
     assert.equal(h.sentTo('u', DEADLINE), 'SIGTERM@-120', 'no SIGKILL');
     assert.deepEqual(h.started, []);

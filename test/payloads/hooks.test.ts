@@ -6,6 +6,7 @@ import type { Hand, HookOutcome, HookProgram, HookRequest } from '../../agent/ha
 import { openHand } from '../../agent/hand/open-hand.ts';
 import type { HookRun, Input } from '../../agent/lifetime/types.ts';
 import { HOOK_VARIABLES, hookEnvironment } from '../../agent/payloads/hook-environment.ts';
+import { hookFailure } from '../../agent/payloads/hook-failure.ts';
 import { type HooksOptions, openHooks } from '../../agent/payloads/hooks.ts';
 import { OWN_UID, place, readableLog, script, until } from '../hand/fixture.ts';
 import { isAlive } from '../support/processes.ts';
@@ -214,7 +215,8 @@ test('what an earlier agent left is claimed when the heart asks, however long it
   await turns();
   assert.equal(waiting.length, 17);
   second.run(step({ repeated: true }), NEWS);
-  assert.equal(inputs.length, 1 + 16 + 1, 'reported at once');
+  const reported = inputs.filter(({ type }) => type === 'steps_done');
+  assert.equal(reported.length, 1 + 16 + 1, 'reported at once');
   t.mock.timers.tick(120_000);
   assert.notEqual(record('p-1/1/0'), undefined, 'the next agent must know of it too');
   for (const { end } of waiting) end(well);
@@ -268,6 +270,64 @@ test('a step whose program is not there, or may not be run, is reported so', asy
   hooks.run(step({ file: 'open', id: 'p-1/1/1' }), NEWS);
   const refused = await input('steps_done', 2);
   assert.equal(refused.type === 'steps_done' && refused.results[0]?.outcome, 'refused');
+});
+
+for (const [what, body, detail] of [
+  ['ends with an exit code', 'exit 3', 'save ended with exit code 3'],
+  ['is ended by a signal', 'kill -9 $$', 'save was ended by SIGKILL'],
+  ['has no time left', 'exec sleep 100', 'save was ended: its time was over'],
+] as const) {
+  test(`the program of a step ${what}: its start is told first, then what the site is to know`, async (t) => {
+    const { dir, open, inputs, input, record } = stage(t);
+    script(`${dir}/hooks.d/steps/save`, body);
+    open().run(step({ byMs: NOW.wall + 500 }), NEWS);
+    assert.deepEqual(await input('step_failed'), { type: 'step_failed', id: 'p-1', step: STEP, detail });
+    assert.deepEqual(
+      inputs.map(({ type }) => type),
+      ['steps_done', 'step_failed'],
+    );
+    await until('no record', () => record('p-1/1/0') === undefined);
+  });
+}
+
+test('the program of a step ends well: the heart hears of it', async (t) => {
+  const { dir, open, inputs, input } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'true');
+  open().run(step(), NEWS);
+  assert.deepEqual(await input('step_ended'), { type: 'step_ended', id: 'p-1', step: STEP });
+  assert.deepEqual(
+    inputs.map(({ type }) => type),
+    ['steps_done', 'step_ended'],
+  );
+});
+
+test('a step whose program cannot be run has failed: nothing is saved', async (t) => {
+  const { dir, open, input } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'true', 0o777);
+  const lost: Pick<Hand, 'hook'> = { hook: () => Promise.reject(new Error('a fault')) };
+  open().run(step(), NEWS);
+  open().run(step({ file: 'missing' }), NEWS);
+  open().run(step({ byMs: NOW.wall - 1 }), NEWS);
+  open({ hand: lost }).run(step(), NEWS);
+  await input('step_failed', 4);
+  const details = [1, 2, 3, 4].map(async (nth) => {
+    const failed = await input('step_failed', nth);
+    return failed.type === 'step_failed' ? failed.detail : '';
+  });
+  assert.deepEqual((await Promise.all(details)).sort(), [
+    'missing was not run: not_found',
+    'save was not run: a fault of the agent',
+    'save was not run: its time was over',
+    'save was not run: refused',
+  ]);
+});
+
+test('what the site reads of a program is one short line of ASCII without a path', () => {
+  const ended: HookOutcome = { is: 'ended', code: 1, signal: null, ms: 1 };
+  assert.equal(hookFailure('/etc/secret/na\u00efve\nname', ended), 'na?ve?name ended with exit code 1');
+  const long = hookFailure('x'.repeat(255), { is: 'not_run', code: 'y'.repeat(255), detail: '/etc/secret' }) ?? '';
+  assert.match(long, /^x{64} was not run: y+$/);
+  assert.equal(long.length, 120);
 });
 
 test('the deadline bounds a program, and after it the rest of the event is not run', async (t) => {
@@ -407,6 +467,81 @@ test('a step that was started before the crash is reported, and not started agai
   assert.equal(readText(`${dir}/out`), 'x\n');
 });
 
+test('how a step ended is told to the heart again by the next agent: it may not have heard of it', async (t) => {
+  const { dir, open, inputs, input } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'x');
+  const failed: HookOutcome = { is: 'ended', code: 3, signal: null, ms: 1 };
+  const before = slowHand();
+  const first = open({ hand: before.hand, keptMs: 100_000 });
+  for (let n = 0; n < 2; n += 1) first.run(step({ id: `p-${n}/2/0` }), NEWS);
+  await until('both', () => before.waiting.length === 2);
+  before.waiting[0]?.end(failed);
+  before.waiting[1]?.end(before.well);
+  await input('step_ended');
+  first.stop();
+  inputs.length = 0;
+  open();
+  assert.equal(inputs.length, 0, 'not before the heart beats');
+  await input('step_ended');
+  const of = (id: string) => ({ id, step: { ...STEP, episode: 2 } });
+  assert.deepEqual(
+    inputs.sort((a, b) => (a.type < b.type ? -1 : 1)),
+    [
+      { type: 'step_ended', ...of('p-1') },
+      { type: 'step_failed', ...of('p-0'), detail: 'save ended with exit code 3' },
+    ],
+  );
+});
+
+test('a step that still runs is followed to its end, whether the heart asks for it or not', async (t) => {
+  for (const asks of [true, false]) {
+    const { dir, open, inputs, input } = stage(t);
+    script(`${dir}/hooks.d/steps/save`, 'x');
+    const before = slowHand();
+    const first = open({ hand: before.hand });
+    first.run(step(), NEWS);
+    await until('begun', () => before.waiting.length === 1);
+    first.stop();
+    // Killed while it runs: what it would have said is not reported by who has stopped.
+    before.waiting[0]?.end({ is: 'ended', code: null, signal: null, ms: 1 });
+    inputs.length = 0;
+    const after = slowHand();
+    const second = open({ hand: after.hand });
+    if (asks) second.run(step({ repeated: true }), NEWS);
+    after.waiting[0]?.end({ is: 'timeout', ms: 1 });
+    const detail = 'save was ended: its time was over';
+    assert.deepEqual(await input('step_failed'), { type: 'step_failed', id: 'p-1', step: STEP, detail });
+    assert.equal(after.waiting.length, 1);
+    assert.deepEqual(
+      inputs.map(({ type }) => type),
+      asks ? ['steps_done', 'step_failed'] : ['step_failed'],
+    );
+    if (asks) continue;
+    second.stop();
+    open();
+    await input('step_failed', 2);
+  }
+});
+
+test('of a program that was followed to an end that nobody knows neither is said', async (t) => {
+  const { dir, open, inputs, record } = stage(t);
+  script(`${dir}/hooks.d/steps/save`, 'x');
+  const before = slowHand();
+  const first = open({ hand: before.hand });
+  first.run(step(), NEWS);
+  await until('begun', () => before.waiting.length === 1);
+  first.stop();
+  inputs.length = 0;
+  const after = slowHand();
+  open({ hand: after.hand }).run(step({ repeated: true }), NEWS);
+  after.waiting[0]?.end({ is: 'ended', code: null, signal: null, ms: 1 });
+  await until('forgotten', () => record('p-1/1/0') === undefined);
+  assert.deepEqual(
+    inputs.map(({ type }) => type),
+    ['steps_done'],
+  );
+});
+
 test('a run that is not asked for again is forgotten once its program has ended', async (t) => {
   const { dir, open, record } = stage(t);
   script(`${dir}/hooks.d/stopping/10-a`, '');
@@ -488,6 +623,7 @@ test('the environment: one line each, of bounded length, nothing where there is 
     localDeadlineMs: 1_800_000_060_999,
     reason: 'a\nb\0c'.repeat(500),
   };
+  const names = new Set(HOOK_VARIABLES.map(({ name }) => name));
   const context = { snapshot, now: NOW, runtimeDir: '/run/x', lang: 'de_CH.UTF-8; rm' };
   const notice = { id: 'ec2/spot', kind: 'terminate' as const, deadlineMs: 1_800_000_090_000 };
   const env = hookEnvironment({ ...context, run: event({ event: 'notice', notice }) });
@@ -505,7 +641,12 @@ test('the environment: one line each, of bounded length, nothing where there is 
     ['p-1', 'job', '99', '7', '1'],
   );
   assert.equal(of['MJF_REMAINING_SECS'], '0');
-  const names = new Set(HOOK_VARIABLES.map(({ name }) => name));
+  assert.equal('MJF_CAN_TERMINATE' in env || 'MJF_CAN_TERMINATE' in of, false);
+  for (const canTerminate of [true, false]) {
+    const answer = hookEnvironment({ ...context, run: event({ event: 'can_terminate', canTerminate }) });
+    assert.equal(answer['MJF_CAN_TERMINATE'], canTerminate ? '1' : '0');
+    assert.ok(names.has('MJF_CAN_TERMINATE'));
+  }
   for (const name of [...Object.keys(env), ...Object.keys(of)]) assert.ok(names.has(name), name);
   const quiet = hookEnvironment({ ...context, snapshot: emptySnapshot, run: event() });
   for (const name of ['MJF_DEADLINE', 'MJF_REMAINING_SECS', 'MJF_REASON']) assert.ok(!(name in quiet), name);

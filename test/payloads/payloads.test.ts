@@ -359,3 +359,37 @@ test('a scan that fails is told once and costs no payload', (t) => {
   fails.mock.restore();
   assert.deepEqual(payloads.look([spec, gone]).gone, [gone.id]);
 });
+
+test('S5.3 one whose exec lives is not gone before that has had time for its last word', async (t) => {
+  const exec = await startPayload(t, SCRIPTS.plain);
+  const payload = await startPayload(t, SCRIPTS.plain);
+  const other = await startPayload(t, SCRIPTS.plain);
+  const specs = [specOf(payload, { id: 'p1', deliverer: exec.ref }), specOf(other, { id: 'p2' })];
+  let mono = 0;
+  const { look } = openPayloads({
+    selfPid: process.pid,
+    log: pino({ level: 'silent' }),
+    journal: { done: () => undefined },
+    now: () => ({ wall: Date.now(), mono }),
+  });
+  for (const { child } of [payload, other]) child.kill('SIGKILL');
+  await Promise.all([payload.ended, other.ended]);
+  assert.deepEqual(look(specs).gone, ['p2'], 'nobody has a word to say for the other');
+  mono += 3_000;
+  assert.deepEqual(look(specs).gone, ['p2']);
+  mono += 1_000;
+  assert.deepEqual(look(specs).gone, ['p1', 'p2'], 'an exec that hangs is not waited for');
+});
+
+test('S3.8 with the exec a payload that has ended is gone, too', async (t) => {
+  const exec = await startPayload(t, SCRIPTS.plain);
+  const payload = await startPayload(t, SCRIPTS.plain);
+  const specs = [specOf(payload, { id: 'p1', deliverer: exec.ref })];
+  const { look } = open(t);
+  payload.child.kill('SIGKILL');
+  await payload.ended;
+  assert.deepEqual(look(specs).gone, []);
+  exec.child.kill('SIGKILL');
+  await exec.ended;
+  assert.deepEqual(look(specs), { gone: ['p1'], delivererGone: [], running: [] });
+});

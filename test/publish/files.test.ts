@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { MachineAnswer } from '../../agent/lifetime/types.ts';
 import type { Publication } from '../../agent/ports.ts';
 import { type FilePublisher, openFilePublisher, RuntimeDirError } from '../../agent/publish/files.ts';
 import { publicationOf } from '../../agent/publish/publication.ts';
@@ -222,6 +223,56 @@ describe('publish/files', () => {
     assert.equal(text('machinefeatures/hs06'), '11\n');
     assert.equal(fs.existsSync(path.join(dir, 'own')), false);
     assert.deepEqual(errors, []);
+  });
+
+  test("S5.1 the machine's answer is a directory of keys, always there, empty while there is no answer; a restart knows it", () => {
+    const says = (canTerminate: MachineAnswer | null): Publication => {
+      const { snapshot, payloads } = snapshotOf({ machine: { total_cpu: '8' } });
+      return publicationOf({ ...snapshot, canTerminate }, payloads, null);
+    };
+    const files = open();
+    assert.deepEqual(fs.readdirSync(path.join(dir, 'jobstatus')), []);
+    assert.equal(fs.statSync(path.join(dir, 'jobstatus')).mode & 0o777, 0o755);
+    const busy = { now: false, atMs: 1_766_450_000_001, mustNotUntilMs: 1_766_449_000_000, progress: 0.5 };
+    files.publish(says(busy));
+    assert.equal(files.disturbed(), false);
+    assert.deepEqual(fs.readdirSync(path.join(dir, 'jobstatus')).sort(), [
+      'can_terminate',
+      'can_terminate_at',
+      'must_not_terminate_until',
+      'progress',
+    ]);
+    assert.deepEqual(
+      [text('jobstatus/can_terminate'), text('jobstatus/can_terminate_at'), text('jobstatus/progress')],
+      ['0\n', '1766450001\n', '0.5\n'],
+    );
+    const before = fs.statSync(path.join(dir, 'jobstatus/can_terminate')).ino;
+    const again = open();
+    again.publish(says({ ...busy, mustNotUntilMs: null, progress: null }));
+    assert.equal(fs.statSync(path.join(dir, 'jobstatus/can_terminate')).ino, before, 'untouched over a restart');
+    assert.deepEqual(fs.readdirSync(path.join(dir, 'jobstatus')).sort(), ['can_terminate', 'can_terminate_at']);
+    fs.rmSync(path.join(dir, 'jobstatus/can_terminate'));
+    assert.equal(again.disturbed(), true, 'somebody has removed it');
+    again.publish(says(busy));
+    assert.equal(text('jobstatus/can_terminate'), '0\n');
+    again.publish(says(null));
+    assert.deepEqual(fs.readdirSync(path.join(dir, 'jobstatus')), []);
+    assert.equal(again.disturbed(), false);
+  });
+
+  test('S5.1 who sees a new lifetime.json finds the answer that it tells of', () => {
+    const { snapshot, payloads } = snapshotOf({});
+    const canTerminate = { now: true, atMs: null, mustNotUntilMs: null, progress: null };
+    // Time for one file: the directories' keys come first.
+    const clock = [0, 0, 60];
+    const slow = openFilePublisher({
+      dir,
+      now: () => ({ wall: 0, mono: clock.shift() ?? 60 }),
+      onError: () => {},
+      onRecovery: () => {},
+    });
+    assert.equal(slow.publish(publicationOf({ ...snapshot, canTerminate }, payloads, null)), false);
+    assert.deepEqual(tree(), ['jobstatus/can_terminate']);
   });
 
   test('unchanged truth is the very same publication: no event, no new tag', () => {

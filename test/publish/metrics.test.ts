@@ -17,6 +17,7 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
     localDeadlineMs: NOW_MS + 60_500,
     terminationAllowed: true,
     payloads: { running: 2, stopping: 0, stopped: 1 },
+    canTerminate: { now: false, atMs: NOW_MS + 1_500, mustNotUntilMs: NOW_MS + 1_000, progress: 0.25 },
     sources: [
       { name: 'ec2', state: 'stale' as const, sinceMs: 0, error: null, clockOffsetSecs: null, faults: {} },
       { name: 'directory', state: 'ok' as const, sinceMs: 0, error: null, clockOffsetSecs: null, faults: {} },
@@ -44,7 +45,9 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
     failures: 0,
     pollMs: 2000,
   };
-  const lines = metrics.text(snapshotMetrics(snapshot, NOW_MS, [live])).split('\n');
+  metrics.count('mjf_reports_total', { reporter: 'azure', outcome: 'delivered' });
+  const pending = [{ reporter: 'joboutputs', count: 3 }];
+  const lines = metrics.text(snapshotMetrics(snapshot, NOW_MS, [live], pending)).split('\n');
   assert.deepEqual(
     lines.filter((line) => !line.startsWith('# HELP')),
     [
@@ -63,12 +66,22 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
       'mjf_overdue 0',
       '# TYPE mjf_termination_allowed gauge',
       'mjf_termination_allowed 1',
+      '# TYPE mjf_can_terminate gauge',
+      'mjf_can_terminate 0',
+      '# TYPE mjf_can_terminate_timestamp_seconds gauge',
+      'mjf_can_terminate_timestamp_seconds 1766439001.5',
+      '# TYPE mjf_must_not_terminate_until_timestamp_seconds gauge',
+      'mjf_must_not_terminate_until_timestamp_seconds 1766439001',
+      '# TYPE mjf_progress_ratio gauge',
+      'mjf_progress_ratio 0.25',
       '# TYPE mjf_notices gauge',
       'mjf_notices{kind="terminate"} 1',
       '# TYPE mjf_payloads gauge',
       'mjf_payloads{state="running"} 2',
       'mjf_payloads{state="stopping"} 0',
       'mjf_payloads{state="stopped"} 1',
+      '# TYPE mjf_reports_pending gauge',
+      'mjf_reports_pending{reporter="joboutputs"} 3',
       '# TYPE mjf_source_up gauge',
       'mjf_source_up{source="ec2"} 0',
       'mjf_source_up{source="directory"} 1',
@@ -84,6 +97,10 @@ test('the whole exposition of a draining machine, as Prometheus reads it', () =>
       'mjf_hooks_uncertain_total 0',
       '# TYPE mjf_unit_starts_uncertain_total counter',
       'mjf_unit_starts_uncertain_total 0',
+      '# TYPE mjf_reports_total counter',
+      'mjf_reports_total{reporter="azure",outcome="delivered"} 1',
+      '# TYPE mjf_report_spool_errors_total counter',
+      'mjf_report_spool_errors_total 0',
       '# TYPE mjf_publish_errors_total counter',
       'mjf_publish_errors_total 0',
       '# TYPE mjf_publish_duration_seconds summary',
@@ -103,6 +120,16 @@ test('no deadline, no remaining time: the samples are absent, not 0 or -1', () =
   assert.ok(!names.includes('mjf_remaining_seconds'));
   assert.ok(!names.includes('mjf_shutdown_timestamp_seconds'));
   assert.ok(!names.includes('mjf_termination_allowed'));
+  assert.ok(!names.some((name) => /can_terminate|must_not|progress/.test(name)));
+});
+
+test('a machine that can go now: no times, since they would say less', () => {
+  const canTerminate = { now: true, atMs: null, mustNotUntilMs: null, progress: null };
+  const samples = snapshotMetrics({ ...SNAPSHOT, canTerminate }, NOW_MS);
+  assert.deepEqual(
+    samples.filter(({ name }) => /can_terminate|must_not|progress/.test(name)),
+    [{ name: 'mjf_can_terminate', value: 1 }],
+  );
 });
 
 test('time left is never negative', () => {

@@ -1,20 +1,17 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import pino from 'pino';
 import type { JobOutputsConfig } from '../../agent/config/types.ts';
-import { instanceId } from '../../agent/instance.ts';
-import type { Publication } from '../../agent/ports.ts';
+import type { FinalWord, MachineAnswer, Snapshot } from '../../agent/lifetime/types.ts';
 import { publicationOf } from '../../agent/publish/publication.ts';
-import { deliverTo } from '../../agent/report/deliver.ts';
-import { openJobOutputs } from '../../agent/report/joboutputs.ts';
+import { ANSWER_FILE, type JobOutputsOptions, openJobOutputs } from '../../agent/report/joboutputs.ts';
+import type { SiteNews } from '../../agent/report/reporter.ts';
+import { type MjfHost, startMjfHost } from '../hosts/mjf.ts';
+import { logLines } from '../support/log-lines.ts';
 import { snapshotOf } from '../support/snapshot.ts';
 
-const SELF = { command: process.execPath, args: ['--import', 'tsx', path.resolve('agent/main.ts')] };
 const NOWHERE: JobOutputsConfig = {
   url: null,
   directory: null,
@@ -24,172 +21,424 @@ const NOWHERE: JobOutputsConfig = {
   heartbeatFile: null,
   heartbeatMs: 60_000,
 };
+/** The writer child by plain means; what the real one does: deliver.test.ts. */
+const WRITER = 'if [ "$4" = remove ]; then rm -f "$2/$3"; else cat > "$2/.new" && mv "$2/.new" "$2/$3"; fi';
+const SHELL = { command: '/bin/sh', args: ['-c', WRITER, 'sh'] };
+const HERE = { machineId: 'machine-1', bootId: 'boot-1' };
+const STOPPED: FinalWord = { code: 100, text: 'Shutdown as requested by the host' };
+const BUSY: MachineAnswer = { now: false, atMs: 1_766_450_000_000, mustNotUntilMs: null, progress: 0.25 };
 
-interface Site {
-  readonly url: string;
-  readonly got: { readonly name: string; readonly body: string }[];
-  /** Status for a file; 201 by default. */
-  answer: (name: string) => number;
-  /** Fulfils when so many files have arrived, refused ones included. */
-  arrived(count: number): Promise<void>;
-}
+/** What must end before its site does, or it would wait for it. */
+const opened = new WeakMap<TestContext, (() => Promise<void>)[]>();
 
-async function startSite(t: TestContext): Promise<Site> {
-  const got: Site['got'] = [];
-  let waiting: { count: number; resolve: () => void }[] = [];
-  const server = http.createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      const name = path.basename(request.url ?? '');
-      got.push({ name, body: Buffer.concat(chunks).toString() });
-      response.writeHead(site.answer(name)).end();
-      for (const each of waiting) if (got.length >= each.count) each.resolve();
-      waiting = waiting.filter(({ count }) => got.length < count);
-    });
+async function site(t: TestContext): Promise<MjfHost> {
+  const host = await startMjfHost();
+  t.after(async () => {
+    host.recover();
+    await Promise.all((opened.get(t) ?? []).map((close) => close()));
+    await host.close();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const site: Site = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/joboutputs/vm-17`,
-    got,
-    answer: () => 201,
-    arrived: (count) =>
-      got.length >= count ? Promise.resolve() : new Promise((resolve) => waiting.push({ count, resolve })),
-  };
-  return site;
+  return host;
 }
 
-function open(
-  t: TestContext,
-  config: Partial<JobOutputsConfig>,
-  env: Record<string, string> = {},
-  lines: string[] = [],
-) {
-  const log = pino({ base: null }, { write: (line: string) => lines.push(line) });
-  const reports = openJobOutputs({
+function place(t: TestContext): string {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-outputs-'));
+  t.after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+interface Opened extends ReturnType<typeof openJobOutputs> {
+  readonly events: () => readonly string[];
+  readonly text: () => string;
+}
+
+function open(t: TestContext, config: Partial<JobOutputsConfig>, options: Partial<JobOutputsOptions> = {}): Opened {
+  const { log, take } = logLines();
+  const lines: ReturnType<typeof take>[number][] = [];
+  const outputs = openJobOutputs({
     config: { ...NOWHERE, ...config },
-    env,
-    self: SELF,
+    env: {},
+    self: SHELL,
     ownAddresses: [{ host: '127.0.0.1', port: 8653 }],
+    spoolDir: null,
+    identity: HERE,
     log,
+    count: () => {},
+    ...options,
   });
-  t.after(() => reports.close());
-  return reports;
+  opened.set(t, [...(opened.get(t) ?? []), outputs.close]);
+  const all = () => {
+    lines.push(...take());
+    return lines;
+  };
+  return { ...outputs, events: () => all().map(({ event }) => event), text: () => JSON.stringify(all()) };
 }
 
-/** The host's deadline has stopped the last payload. */
-function stoppedPublication(): Publication {
-  const { snapshot, payloads } = snapshotOf({ machine: { shutdowntime: '1766440001' } });
-  const ended = { ...snapshot, phase: 'stopped' as const, payloads: { running: 0, stopping: 0, stopped: 1 } };
-  return publicationOf(ended, payloads, null);
+function news(lastWord: FinalWord | null, changes: Partial<Snapshot> = {}): SiteNews {
+  const { snapshot, payloads } = snapshotOf({ machine: { shutdowntime: '1766440001' }, job: { job_id: 'vm-17' } });
+  return { publication: publicationOf({ ...snapshot, ...changes }, payloads, null), lastWord, released: [] };
 }
 
-test('the last message is one line without a newline, sent once', async (t) => {
-  const site = await startSite(t);
-  const reports = open(t, { url: site.url });
-  reports.update(stoppedPublication());
-  reports.update(stoppedPublication());
-  await site.arrived(1);
-  await reports.close();
-  assert.deepEqual(site.got, [{ name: 'shutdown_message', body: '100 Shutdown as requested by the host' }]);
+const names = (host: MjfHost): readonly string[] => host.taken.map(({ name }) => name);
+const at = (host: MjfHost): string => `${host.url}/joboutputs`;
+
+/** For what shows itself in a log or a directory only. */
+async function until(what: () => boolean): Promise<void> {
+  while (!what()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Up to its bound, without the wait. */
+async function closeUnheard(t: TestContext, { close }: Opened): Promise<void> {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let isClosed = false;
+  const closed = close().then(() => {
+    isClosed = true;
+  });
+  while (!isClosed) {
+    t.mock.timers.tick(10);
+    await new Promise(setImmediate);
+  }
+  await closed;
+  t.mock.timers.reset();
+}
+
+test('the last message is one line without a newline, sent once, and owed until it is there', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'hang' });
+  const outputs = open(t, { url: at(host) });
+  outputs.update(news(null));
+  assert.equal(outputs.owesLastWord(), false);
+  const asked = host.seen(1);
+  outputs.update(news({ code: 100, text: 'Shutdown as\nrequested' }));
+  outputs.update(news({ code: 100, text: 'Shutdown as requested' }));
+  assert.equal(outputs.owesLastWord(), true);
+  assert.equal(outputs.pending(), 1);
+  await asked;
+  host.fault('*', undefined);
+  host.dropConnections();
+  await outputs.close();
+  assert.deepEqual(host.taken, [{ name: 'shutdown_message', text: '100 Shutdown as requested' }]);
+  assert.equal(outputs.owesLastWord(), false);
+  assert.deepEqual(outputs.events(), ['report_channel', 'shutdown_message', 'report_failed', 'report_recovered']);
 });
 
-test('no payload can crowd out the last message: a full queue of files that the site does not take', async (t) => {
-  const site = await startSite(t);
-  site.answer = (name) => (name === 'shutdown_message' ? 201 : 503);
-  const reports = open(t, { url: site.url });
-  for (let n = 0; n < 64; n += 1) assert.equal(reports.put(`file-${n}`, Buffer.from('x')), 'stored');
-  assert.equal(reports.put('one-more', Buffer.from('x')), 'full');
-  reports.update(stoppedPublication());
-  while (!site.got.some(({ name }) => name === 'shutdown_message')) await site.arrived(site.got.length + 1);
-  assert.ok(site.got.length < 64, 'before the others, not after them');
+test('another last word overwrites the first; after a cancel, the same is said again', async (t) => {
+  const host = await site(t);
+  const outputs = open(t, { url: at(host) });
+  outputs.update(news({ code: 200, text: 'done' }));
+  await host.took(1);
+  outputs.update(news({ code: 700, text: 'no' }));
+  await host.took(2);
+  outputs.update(news(null));
+  assert.equal(outputs.owesLastWord(), false);
+  outputs.update(news({ code: 700, text: 'no' }));
+  await host.took(3);
+  assert.deepEqual(
+    host.taken.map(({ text }) => text),
+    ['200 done', '700 no', '700 no'],
+  );
+});
+
+test('a word that the host has taken back in time does not go out', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 503 });
+  const spoolDir = path.join(place(t), 'outbox');
+  const outputs = open(t, { url: at(host) }, { spoolDir });
+  outputs.update(news(STOPPED));
+  await until(() => outputs.events().includes('report_failed'));
+  outputs.update(news(null));
+  assert.equal(outputs.owesLastWord(), false);
+  host.fault('*', undefined);
+  await outputs.close();
+  assert.deepEqual(host.taken, []);
+  assert.deepEqual(fs.readdirSync(spoolDir), []);
+});
+
+test('in a directory a message that is true no longer is taken away', async (t) => {
+  const directory = place(t);
+  const outputs = open(t, { directory });
+  outputs.update(news(STOPPED));
+  await until(() => !outputs.owesLastWord());
+  assert.equal(fs.readFileSync(path.join(directory, 'shutdown_message'), 'utf8'), `100 ${STOPPED.text}`);
+  outputs.update(news(null));
+  await until(() => outputs.pending() === 0);
+  assert.deepEqual(fs.readdirSync(directory), []);
+});
+
+test('no payload can crowd out the last message: files that the site does not take, or that hang', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 503 });
+  host.fault('joboutputs/file-0', { is: 'hang' });
+  host.fault('joboutputs/shutdown_message', { is: 'slow', delayMs: 0 });
+  const outputs = open(t, { url: at(host) });
+  const hanging = host.seen(1, 'joboutputs/file-0');
+  for (let n = 0; n < 64; n += 1) assert.equal(await outputs.put(`file-${n}`, Buffer.from('x')), 'stored');
+  assert.equal(await outputs.put('one-more', Buffer.from('x')), 'full');
+  assert.equal(await outputs.put('file-1', Buffer.alloc(8 * 1024 * 1024)), 'full');
+  assert.equal(await outputs.put('file-1', Buffer.from('again')), 'stored');
+  await hanging;
+  outputs.update(news(STOPPED));
+  await until(() => !outputs.owesLastWord());
+  assert.deepEqual(names(host), ['shutdown_message']);
+  assert.equal(outputs.pending(), 64);
 });
 
 test('what the site refuses for good is dropped with a line; the rest goes on', async (t) => {
-  const site = await startSite(t);
-  site.answer = (name) => (name === 'huge' ? 413 : 201);
-  const lines: string[] = [];
-  const reports = open(t, { url: site.url }, {}, lines);
-  reports.put('huge', Buffer.from('x'));
-  reports.put('log', Buffer.from('y'));
-  await site.arrived(2);
-  await reports.close();
-  assert.deepEqual(
-    site.got.map(({ name }) => name),
-    ['huge', 'log'],
-  );
-  assert.ok(lines.some((line) => line.includes('report_refused') && line.includes('http_413')));
+  const host = await site(t);
+  host.fault('joboutputs/huge', { is: 'status', status: 413 });
+  const outputs = open(t, { url: at(host) });
+  await outputs.put('huge', Buffer.from('x'));
+  await outputs.put('log', Buffer.from('y'));
+  await host.took(1);
+  await outputs.close();
+  assert.deepEqual(names(host), ['log']);
+  assert.match(outputs.text(), /report_refused[^}]*http_413/);
+});
+
+test('the last word is not dropped: what the site has against it may be mended before the machine goes', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 400 });
+  const outputs = open(t, { url: at(host) });
+  outputs.update(news(STOPPED));
+  await until(() => outputs.events().includes('report_failed'));
+  assert.equal(outputs.owesLastWord(), true);
+  host.fault('*', undefined);
+  await outputs.close();
+  assert.deepEqual(names(host), ['shutdown_message']);
 });
 
 test('a site that is away gets the file when it is back, the newest content of a name', async (t) => {
-  const site = await startSite(t);
-  site.answer = () => 503;
-  const lines: string[] = [];
-  const reports = open(t, { url: site.url }, {}, lines);
-  reports.put('log', Buffer.from('old'));
-  while (!lines.some((line) => line.includes('report_failed'))) await new Promise(setImmediate);
-  site.answer = () => 201;
-  reports.put('log', Buffer.from('new'));
-  await site.arrived(2);
-  await reports.close();
-  assert.equal(site.got.at(-1)?.body, 'new');
-  assert.ok(lines.some((line) => line.includes('report_recovered')));
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 500 });
+  const outputs = open(t, { url: at(host) });
+  await outputs.put('log', Buffer.from('old'));
+  await until(() => outputs.events().includes('report_failed'));
+  host.fault('*', undefined);
+  await outputs.put('log', Buffer.from('new'));
+  await outputs.close();
+  assert.deepEqual(host.taken, [{ name: 'log', text: 'new' }]);
+  assert.ok(outputs.events().includes('report_recovered'));
 });
 
-test('the heartbeat goes out at once, under the name that the site gave', async (t) => {
-  const site = await startSite(t);
-  open(t, { url: site.url, heartbeatFile: 'heartbeat' });
-  await site.arrived(1);
-  assert.equal(site.got[0]?.name, 'heartbeat');
-  assert.match(site.got[0]?.body ?? '', /^\d+\.\d\d \d+\.\d\d \d+\.\d\d\n[\d.]+\n$/);
+test('the heartbeat goes out at once, under the name that the site gave, and again though nothing changes', async (t) => {
+  const host = await site(t);
+  open(t, { url: at(host), heartbeatFile: 'alive', heartbeatMs: 20 });
+  await host.took(3);
+  assert.deepEqual(new Set(names(host)), new Set(['alive']));
+  assert.match(host.taken[0]?.text ?? '', /^\d+\.\d\d \d+\.\d\d \d+\.\d\d\n[\d.]+\n$/);
 });
 
-test('JOBOUTPUTS that is no URL, or the agent itself, is no channel; secrets of a URL stay out of the log', (t) => {
-  const lines: string[] = [];
-  assert.equal(open(t, {}, { JOBOUTPUTS: 'http://exa mple.org/x' }).put('log', Buffer.from('x')), 'no_channel');
-  assert.equal(
-    open(t, {}, { JOBOUTPUTS: 'http://localhost:8653/joboutputs' }).put('log', Buffer.from('x')),
-    'no_channel',
+test('the answer: one line of JSON that says no more than it must; none where there never was one (S5.2)', async (t) => {
+  const host = await site(t);
+  const outputs = open(t, { url: at(host) });
+  outputs.update(news(null));
+  await outputs.put('log', Buffer.from('x'));
+  await host.took(1);
+  outputs.update(news(null, { canTerminate: BUSY }));
+  await host.took(2);
+  assert.deepEqual(names(host), ['log', ANSWER_FILE]);
+  const text = host.outputs.get(ANSWER_FILE)?.toString() ?? '';
+  assert.match(text, /^[^\n]*\n$/);
+  assert.deepEqual(JSON.parse(text), {
+    can_terminate: { now: false, at: 1_766_450_000, must_not_until: null, progress: 0.25 },
+    phase: 'stopped',
+    deadline: 1_766_440_001,
+    termination_allowed: null,
+    payloads: { running: 0, stopping: 0, stopped: 0 },
+    job_id: 'vm-17',
+  });
+  // Once one stands there, "none" has to be said.
+  outputs.update(news(null));
+  await outputs.close();
+  assert.equal(JSON.parse(host.taken.at(-1)?.text ?? '').can_terminate, null);
+});
+
+test('JOBOUTPUTS that is no URL, or the agent itself, is no channel; secrets of a URL stay out of the log', async (t) => {
+  const put = (JOBOUTPUTS?: string) =>
+    open(t, {}, { env: { ...(JOBOUTPUTS !== undefined && { JOBOUTPUTS }) } }).put('log', Buffer.from('x'));
+  assert.equal(await put('http://exa mple.org/x'), 'no_channel');
+  assert.equal(await put('http://localhost:8653/joboutputs'), 'no_channel');
+  assert.equal(await put(), 'no_channel');
+  const outputs = open(t, {}, { env: { JOBOUTPUTS: 'http://user:secret@127.0.0.1:9/out?token=abc' } });
+  assert.deepEqual(outputs.events(), ['report_channel']);
+  assert.doesNotMatch(outputs.text(), /secret|abc/);
+});
+
+test('without a channel nothing is owed; the place that a platform names later hears it all, the next one too', async (t) => {
+  const [first, second] = [await site(t), await site(t)];
+  const outputs = open(t, {});
+  outputs.update(news(STOPPED, { canTerminate: BUSY }));
+  assert.equal(outputs.owesLastWord(), false);
+  outputs.pointTo(at(first));
+  await first.took(2);
+  outputs.pointTo(at(first));
+  outputs.pointTo(undefined);
+  await outputs.put('log', Buffer.from('x'));
+  await until(() => outputs.pending() === 0);
+  assert.deepEqual(names(first), ['shutdown_message', ANSWER_FILE, 'log']);
+  outputs.pointTo(at(second));
+  await second.took(2);
+  await outputs.close();
+  assert.deepEqual(names(second), ['shutdown_message', ANSWER_FILE]);
+  assert.equal(first.taken.length, 3);
+});
+
+test('where configuration or environment name the place, no platform does', async (t) => {
+  const [host, other] = [await site(t), await site(t)];
+  const outputs = open(t, { url: at(host) });
+  outputs.pointTo(at(other));
+  outputs.update(news(STOPPED));
+  await host.took(1);
+  assert.equal(other.requests.length, 0);
+});
+
+test('a crash between PUT and delivery: files and last word go out after the restart, in order, once', async (t) => {
+  const host = await site(t);
+  const spoolDir = path.join(place(t), 'outbox');
+  host.fault('*', { is: 'hang' });
+  const config = { url: at(host) };
+  const crashed = open(t, config, { spoolDir });
+  crashed.update(news(STOPPED));
+  assert.equal(await crashed.put('b', Buffer.from('old')), 'stored');
+  assert.equal(await crashed.put('a', Buffer.from('1')), 'stored');
+  assert.equal(await crashed.put('b', Buffer.from('new')), 'stored');
+  await until(() => fs.readdirSync(spoolDir).includes('own.shutdown_message'));
+  // What a killed agent leaves: its disk, and nothing else.
+  const disk = path.join(place(t), 'outbox');
+  fs.cpSync(spoolDir, disk, { recursive: true });
+  host.fault('*', undefined);
+
+  const restarted = open(t, config, { spoolDir: disk });
+  restarted.update(news(STOPPED));
+  assert.equal(restarted.owesLastWord(), true);
+  await host.took(3);
+  assert.deepEqual(
+    host.taken.filter(({ name }) => name !== 'shutdown_message'),
+    [
+      { name: 'a', text: '1' },
+      { name: 'b', text: 'new' },
+    ],
   );
-  assert.equal(open(t, {}).put('log', Buffer.from('x')), 'no_channel');
-  open(t, {}, { JOBOUTPUTS: 'http://user:secret@127.0.0.1:9/out?token=abc' }, lines);
-  assert.ok(lines.some((line) => line.includes('report_channel')));
-  for (const line of lines) assert.doesNotMatch(line, /secret|abc/);
+  assert.equal(host.outputs.get('shutdown_message')?.toString(), `100 ${STOPPED.text}`);
+  await restarted.close();
+  assert.deepEqual(fs.readdirSync(disk), ['said.shutdown_message']);
+
+  const third = open(t, config, { spoolDir: disk });
+  third.update(news(STOPPED));
+  await third.put('c', Buffer.from('x'));
+  await host.took(4);
+  await third.close();
+  assert.equal(host.taken.length, 4, 'what was delivered is not said again');
 });
 
-test('a directory gets the file whole, by rename', async (t) => {
-  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-outputs-'));
-  t.after(() => fs.rmSync(dir, { recursive: true }));
-  const appeared = new Promise<void>((resolve) => {
-    const watcher = fs.watch(dir, (_, name) => {
-      if (name !== 'shutdown_message') return;
-      watcher.close();
-      resolve();
-    });
-  });
-  open(t, { directory: dir }).update(stoppedPublication());
-  await appeared;
-  assert.equal(fs.readFileSync(path.join(dir, 'shutdown_message'), 'utf8'), '100 Shutdown as requested by the host');
+test('what is PUT anew before the former files are read wins over them', async (t) => {
+  const host = await site(t);
+  const spoolDir = path.join(place(t), 'outbox');
+  host.fault('*', { is: 'hang' });
+  const first = open(t, { url: at(host) }, { spoolDir });
+  await first.put('a', Buffer.from('old'));
+  await closeUnheard(t, first);
+  assert.ok(first.events().includes('report_kept'));
+  host.fault('*', undefined);
+  const second = open(t, { url: at(host) }, { spoolDir });
+  await second.put('a', Buffer.from('new'));
+  await second.close();
+  assert.deepEqual(host.taken, [{ name: 'a', text: 'new' }]);
+  assert.deepEqual(fs.readdirSync(spoolDir), []);
 });
 
-test('what turns out to be ourselves is not a site: dropped at once, never sent on', async (t) => {
-  const seen: unknown[] = [];
-  const server = http.createServer((request, response) => {
-    seen.push(request.headers['mjf-agent-instance']);
-    request.resume().on('end', () => response.writeHead(508, { 'mjf-agent-instance': 'this-one' }).end());
+test('files wait on disk for a place that is not known yet', async (t) => {
+  const host = await site(t);
+  const spoolDir = path.join(place(t), 'outbox');
+  host.fault('*', { is: 'hang' });
+  const first = open(t, { url: at(host) }, { spoolDir });
+  await first.put('a', Buffer.from('x'));
+  await closeUnheard(t, first);
+  host.fault('*', undefined);
+  const second = open(t, {}, { spoolDir });
+  await until(() => second.events().includes('report_restored'));
+  assert.equal(second.pending(), 1);
+  second.pointTo(at(host));
+  await host.took(1);
+  await second.close();
+  assert.deepEqual(host.taken, [{ name: 'a', text: 'x' }]);
+});
+
+test('a last word left over: of a former boot it goes out; of this one only while it is still true', async (t) => {
+  const host = await site(t);
+  const leaveBehind = async (): Promise<string> => {
+    host.fault('*', { is: 'status', status: 503 });
+    const spoolDir = path.join(place(t), 'outbox');
+    const first = open(t, { url: at(host) }, { spoolDir });
+    first.update(news(STOPPED));
+    await until(() => fs.existsSync(path.join(spoolDir, 'own.shutdown_message')));
+    await closeUnheard(t, first);
+    host.fault('*', undefined);
+    return spoolDir;
+  };
+  const cleared = await leaveBehind();
+  const same = open(t, { url: at(host) }, { spoolDir: cleared });
+  same.update(news(null));
+  await until(() => fs.readdirSync(cleared).length === 0);
+  await same.close();
+  assert.deepEqual(host.taken, []);
+
+  const rebooted = await leaveBehind();
+  const after = open(t, { url: at(host) }, { spoolDir: rebooted, identity: { ...HERE, bootId: 'boot-2' } });
+  after.update(news(null));
+  await host.took(1);
+  assert.equal(after.owesLastWord(), false);
+  await after.close();
+  assert.deepEqual(host.taken, [{ name: 'shutdown_message', text: `100 ${STOPPED.text}` }]);
+  assert.deepEqual(fs.readdirSync(rebooted), []);
+});
+
+test('after a restart: a message in a directory goes when it is true no longer, an answer does not stay behind', async (t) => {
+  const [directory, spoolDir] = [place(t), path.join(place(t), 'outbox')];
+  const first = open(t, { directory }, { spoolDir });
+  first.update(news(STOPPED, { canTerminate: BUSY }));
+  await until(() => first.pending() === 0);
+  await first.close();
+  assert.deepEqual(fs.readdirSync(directory).sort(), [ANSWER_FILE, 'shutdown_message']);
+  const second = open(t, { directory }, { spoolDir });
+  second.update(news(null));
+  await until(() => second.events().includes('report_channel') && fs.readdirSync(directory).length === 1);
+  await until(() => second.pending() === 0);
+  assert.equal(JSON.parse(fs.readFileSync(path.join(directory, ANSWER_FILE), 'utf8')).can_terminate, null);
+});
+
+test('a disk that refuses does not refuse the payload: kept in memory, counted, and lost with a line', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 503 });
+  const file = path.join(place(t), 'file');
+  fs.writeFileSync(file, '');
+  const counts: string[] = [];
+  const outputs = open(
+    t,
+    { url: at(host) },
+    { spoolDir: path.join(file, 'outbox'), count: (metric) => void counts.push(metric) },
+  );
+  assert.equal(await outputs.put('a', Buffer.from('x')), 'stored');
+  assert.equal(await outputs.put('b', Buffer.from('x')), 'stored');
+  assert.ok(counts.filter((metric) => metric === 'mjf_report_spool_errors_total').length >= 2);
+  await closeUnheard(t, outputs);
+  assert.equal(outputs.events().filter((event) => event === 'spool_failed').length, 1);
+  assert.match(outputs.text(), /report_lost[^}]*"files":\["[ab]","[ab]"\]/);
+});
+
+test('a disk that never answers keeps neither the last word back nor the end', async (t) => {
+  const host = await site(t);
+  const spoolDir = place(t);
+  const { lstat } = fs.promises;
+  const hung: (() => void)[] = [];
+  t.mock.method(fs.promises, 'lstat', async (file: string) => {
+    await new Promise<void>((resolve) => hung.push(resolve));
+    return lstat(file);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/joboutputs`;
-  const send = (instance?: string) =>
-    deliverTo({ url, directory: null, ca: null, cert: null, key: null }, SELF, instance)(
-      'log',
-      Buffer.from('x'),
-      new AbortController().signal,
-    );
-  assert.deepEqual(await send('this-one'), { code: 'own_output', final: true });
-  assert.deepEqual(await send('another'), { code: 'http_508', final: false });
-  assert.equal((await send())?.code, 'http_508');
-  assert.deepEqual(seen, ['this-one', 'another', instanceId]);
+  const outputs = open(t, { url: at(host) }, { spoolDir });
+  outputs.update(news(STOPPED));
+  assert.equal(outputs.owesLastWord(), true);
+  await closeUnheard(t, outputs);
+  assert.deepEqual(names(host), ['shutdown_message']);
+  for (const letGo of hung) letGo();
 });

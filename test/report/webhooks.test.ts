@@ -12,6 +12,7 @@ import { INSTANCE_HEADER, instanceId } from '../../agent/instance.ts';
 import { HOOK_EVENTS, type HookEvent, type HookRun } from '../../agent/lifetime/types.ts';
 import { createMetrics } from '../../agent/publish/metrics.ts';
 import { publicationOf } from '../../agent/publish/publication.ts';
+import { messageOf } from '../../agent/report/webhook-message.ts';
 import { openWebhooks, type Webhooks } from '../../agent/report/webhooks.ts';
 import { makeCertificates } from '../hosts/certificates.ts';
 import { startWebhookReceiver, type WebhookReceiver, type WebhookReceiverOptions } from '../hosts/webhook.ts';
@@ -181,6 +182,17 @@ test('the body is the Snapshot as the file has it, with the event in front; the 
   assert.equal(headers['content-type'], 'application/json');
   assert.equal(headers[INSTANCE_HEADER], instanceId);
   assert.equal(headers.authorization, undefined);
+});
+
+test('the answer to the site is told with what it is now, and of no other event', () => {
+  const sender = { host: 'vm-17', prefix: 'x' };
+  const eventOf = (told: HookRun): Record<string, unknown> =>
+    JSON.parse(messageOf(told, PUBLICATION, sender)?.body.toString() ?? '').event;
+  for (const canTerminate of [true, false]) {
+    const event = eventOf(run('can_terminate', { canTerminate }));
+    assert.deepEqual([event['name'], event['can_terminate'], event['notice']], ['can_terminate', canTerminate, null]);
+  }
+  assert.equal('can_terminate' in eventOf(run('stopping')), false);
 });
 
 test('the Snapshot has no field of its own that `event` would hide', () => {

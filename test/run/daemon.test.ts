@@ -84,7 +84,7 @@ describe('daemon', { concurrency: 6 }, () => {
     assert.equal(agent.file('lifetime.json'), text);
     assert.equal(agent.file('machinefeatures/shutdowntime'), `${at}\n`);
     const left = fs.readdirSync(agent.runtimeDir).sort();
-    assert.deepEqual(left, ['.tmp', 'jobfeatures', 'lifetime.json', 'machinefeatures', 'views']);
+    assert.deepEqual(left, ['.tmp', 'jobfeatures', 'jobstatus', 'lifetime.json', 'machinefeatures', 'views']);
     assert.ok(isAlive(payload.pid));
     assert.equal(agent.complaints(), '');
   });

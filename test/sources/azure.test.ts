@@ -152,7 +152,7 @@ describe('azure: what is asked', () => {
     assert.ok(Math.abs(hostNowMs - Date.now() - HOUR) < MINUTE);
   });
 
-  it('no event is ever acknowledged', async () => {
+  it('no event is ever acknowledged unasked', async () => {
     const host = await azureHost();
     const source = sourceOn(host);
     const id = host.schedule({ type: 'Terminate', notBeforeMs: Date.now() });
@@ -271,11 +271,11 @@ describe('azure: events become notices', () => {
   const AT = Date.UTC(2025, 11, 22, 21, 46, 40);
   for (const [type, kind, more] of [
     ['Freeze', 'freeze', {}],
-    ['Reboot', 'reboot', { minimumNoticeMs: 30_000 }],
-    ['Redeploy', 'redeploy', { minimumNoticeMs: 30_000 }],
-    ['Preempt', 'terminate', { minimumNoticeMs: 30_000, onlyEarlier: true }],
-    ['Terminate', 'terminate', { minimumNoticeMs: 300_000 }],
-    ['terminate', 'terminate', { minimumNoticeMs: 300_000 }],
+    ['Reboot', 'reboot', { awaits: 'own', minimumNoticeMs: 30_000 }],
+    ['Redeploy', 'redeploy', { awaits: 'own', minimumNoticeMs: 30_000 }],
+    ['Preempt', 'terminate', { awaits: 'own', minimumNoticeMs: 30_000, onlyEarlier: true }],
+    ['Terminate', 'terminate', { awaits: 'own', minimumNoticeMs: 300_000 }],
+    ['terminate', 'terminate', { awaits: 'own', minimumNoticeMs: 300_000 }],
   ] as const)
     it(`${type} is ${kind}, under its EventId`, async () => {
       const host = await azureHost();

@@ -18,6 +18,10 @@ export interface HttpBounds {
   readonly lookupBurst: number;
   /** … and how many a second on end: one costs up to 10 ms of processor on a machine with a large socket table. */
   readonly lookupsPerSec: number;
+  /** What one payload may say at once of its end and of how far it is … */
+  readonly changeBurst: number;
+  /** … and a second on end: more than any site reads, and it leaves most of the look-ups to the others. */
+  readonly changesPerSec: number;
   /** While somebody hangs on a payload's row, it is compared this often besides each publication, ms. */
   readonly rowRecheckMs: number;
 }
@@ -31,6 +35,8 @@ export const DEFAULT_BOUNDS: HttpBounds = {
   maxPayloadsOfUser: 256,
   lookupBurst: 256,
   lookupsPerSec: 30,
+  changeBurst: 20,
+  changesPerSec: 5,
   rowRecheckMs: 1_000,
 };
 

@@ -12,6 +12,7 @@ import type { HttpBounds } from './bounds.ts';
 import { channelOf, isLoopback } from './channel.ts';
 import { refusal } from './problem.ts';
 import { lookForPeer, type PeerVerdict } from './proc-net.ts';
+import { tokenBucket } from './token-bucket.ts';
 
 /** What a route asks of its caller: `own` = rows of the caller's own uid; `write` changes something; `operator` = admin.sock. */
 export type Access = 'read' | 'own' | 'write' | 'operator';
@@ -21,6 +22,8 @@ export interface Callers {
   before(request: IncomingMessage, access: Access): Promise<void>;
   /** After the body was received; the caller counts only from here on. */
   after(request: IncomingMessage, access: Access): Promise<void>;
+  /** Who it seems to be while its body is still to come: enough to refuse, never to allow. */
+  presumed(request: IncomingMessage): Caller;
   /** Who it is; `reader` for everything that was not asked to identify itself. */
   of(request: IncomingMessage): Caller;
 }
@@ -85,7 +88,10 @@ export function createCallers(options: {
         );
       }
       if (!channel.loopback) throw refusal(403, 'read_only', 'This address is read-only. Use the loopback address.');
-      expected.set(request, known.get(socket) ?? (await lookUp(socket)));
+      const peer = known.get(socket) ?? (await lookUp(socket));
+      // Also if it is refused before its body has come: its next request shall not cost this look again.
+      known.set(socket, peer);
+      expected.set(request, peer);
     },
     async after(request, access) {
       if (access === 'read') return;
@@ -103,6 +109,11 @@ export function createCallers(options: {
       }
       known.set(socket, peer);
       callers.set(request, { kind: 'user', uid: peer.uid });
+    },
+    presumed(request) {
+      if (channelOf(request.socket).kind === 'operator') return { kind: 'operator' };
+      const peer = expected.get(request);
+      return peer === undefined ? { kind: 'reader' } : { kind: 'user', uid: peer.uid };
     },
     of: (request) => callers.get(request) ?? { kind: 'reader' },
   };
@@ -174,19 +185,4 @@ async function readTable(file: string, required: boolean): Promise<string> {
   } finally {
     await handle.close();
   }
-}
-
-function tokenBucket(capacity: number, perSec: number): { take(): boolean } {
-  let tokens = capacity;
-  let filledMs = performance.now();
-  return {
-    take() {
-      const nowMs = performance.now();
-      tokens = Math.min(capacity, tokens + ((nowMs - filledMs) / 1000) * perSec);
-      filledMs = nowMs;
-      if (tokens < 1) return false;
-      tokens -= 1;
-      return true;
-    },
-  };
 }

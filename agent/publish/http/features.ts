@@ -1,4 +1,7 @@
-/** The key directories of HSF-TN-2016-02 over HTTP: the machine's, and each payload's own view behind its token. */
+/**
+ * The key directories of HSF-TN-2016-02 over HTTP: the machine's, and each payload's own view behind its token. The machine's
+ * answer to its site reads like one of them.
+ */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Side, SnapshotFeature } from '../../lifetime/types.ts';
 import { etagOf, matchesEtag } from '../etag.ts';
@@ -6,10 +9,13 @@ import type { HttpContext } from './context.ts';
 import { sendAbsent } from './problem.ts';
 
 type Values = Readonly<Record<string, string>>;
+type Provenance = Readonly<Record<string, SnapshotFeature>>;
 const SIDES: readonly (readonly [string, Side])[] = [
   ['machinefeatures', 'machine'],
   ['jobfeatures', 'job'],
 ];
+/** What the machine says to its site (S5.1). */
+const STATUS = 'jobstatus';
 const KEY = /^[a-z0-9_]+$/;
 
 const keyParams = {
@@ -22,29 +28,14 @@ const viewParams = { type: 'object', properties: { ...tokenParams.properties, ..
 export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): void {
   const { port } = context;
 
+  addDirectory(STATUS, () => [port.publication().jobstatus, {}]);
   for (const [directory, side] of SIDES) {
-    const listing = {
-      access: 'read',
-      doc: { summary: `Keys of ${directory}, one a line`, text: 'Names of keys' },
-    } as const;
-    const value = {
-      access: 'read',
-      doc: { summary: `One value of ${directory}`, text: 'Value and newline', absent: true },
-    } as const;
-    const list = (_request: FastifyRequest, reply: FastifyReply) =>
-      sendListing(_request, reply, port.publication()[side]);
+    addDirectory(directory, () => {
+      const publication = port.publication();
+      return [publication[side], publication.snapshot[side]];
+    });
 
-    app.get(`/${directory}`, { config: listing }, list);
-    app.get(`/${directory}/`, { config: listing }, list);
-    app.get<{ Params: { key: string } }>(
-      `/${directory}/:key`,
-      { config: value, schema: { params: keyParams } },
-      (request, reply) => {
-        const publication = port.publication();
-        return sendValue(request, reply, publication[side], publication.snapshot[side]);
-      },
-    );
-
+    const { listing, value } = configOf(directory);
     const viewOf = (token: string): Values | undefined => {
       const { views, machine } = port.publication();
       const view = Object.hasOwn(views, token) ? views[token] : undefined;
@@ -67,12 +58,24 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
     );
   }
 
-  /** `provenance` gives Last-Modified; a view's own values have none. */
+  function addDirectory(directory: string, shown: () => readonly [Values, Provenance]): void {
+    const { listing, value } = configOf(directory);
+    const list = (request: FastifyRequest, reply: FastifyReply) => sendListing(request, reply, shown()[0]);
+    app.get(`/${directory}`, { config: listing }, list);
+    app.get(`/${directory}/`, { config: listing }, list);
+    app.get<{ Params: { key: string } }>(
+      `/${directory}/:key`,
+      { config: value, schema: { params: keyParams } },
+      (request, reply) => sendValue(request, reply, ...shown()),
+    );
+  }
+
+  /** `provenance` gives Last-Modified; a view's own values and the machine's answer have none. */
   function sendValue(
     request: FastifyRequest<{ Params: { key: string } }>,
     reply: FastifyReply,
     values: Values,
-    provenance: Readonly<Record<string, SnapshotFeature>>,
+    provenance: Provenance,
   ): FastifyReply {
     const { key } = request.params;
     const value = KEY.test(key) && Object.hasOwn(values, key) ? values[key] : undefined;
@@ -98,3 +101,9 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
     return unchanged ? reply.code(304).send() : reply.type('text/plain; charset=utf-8').send(body);
   }
 }
+
+const configOf = (directory: string) =>
+  ({
+    listing: { access: 'read', doc: { summary: `Keys of ${directory}, one a line`, text: 'Names of keys' } },
+    value: { access: 'read', doc: { summary: `One value of ${directory}`, text: 'Value and newline', absent: true } },
+  }) as const;

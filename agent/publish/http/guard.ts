@@ -28,7 +28,7 @@ export const SECURITY_HEADERS: Readonly<Record<string, string>> = {
 const LOCAL_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 const LOCAL_ORIGIN = /^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/i;
 /** MJF readers take any body for a value, so these answer 404 with none. */
-const FEATURE_PATH = /^\/(?:machinefeatures|jobfeatures|p)(?:[/?]|$)/;
+const FEATURE_PATH = /^\/(?:machinefeatures|jobfeatures|jobstatus|p)(?:[/?]|$)/;
 
 /** Must come before the routes: it collects their methods for `Allow`. */
 export function addGuard(app: FastifyInstance, context: HttpContext): void {

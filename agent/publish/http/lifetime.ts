@@ -126,8 +126,23 @@ const lifetimeSchema = {
     },
     can_terminate: {
       type: ['object', 'null'],
-      description: 'Machine to site: it can be terminated now, or from when on, without losing work',
-      properties: { now: { type: 'boolean' }, at: time },
+      description:
+        'Machine to site: whether it can be terminated without losing work; null where no payload has ever lived',
+      properties: {
+        now: { type: 'boolean' },
+        at: {
+          ...time,
+          description: 'UNIX seconds from which on it can; null where not every payload has named a time',
+        },
+        must_not_until: {
+          ...time,
+          description: 'UNIX seconds before which work is lost; null where no payload has said how long it still needs',
+        },
+        progress: {
+          type: ['number', 'null'],
+          description: 'Mean of the payloads that have said how far they are, 0 to 1 in steps of 0.01',
+        },
+      },
     },
     notices: {
       type: 'array',

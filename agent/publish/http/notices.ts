@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify';
 import type { Static } from 'typebox';
 import type { SnapshotNotice } from '../../lifetime/types.ts';
 import type { HttpContext } from './context.ts';
-import { TEXT_PATTERN, unixSecs } from './payload-schema.ts';
 import { ProblemError } from './problem.ts';
+import { TEXT_PATTERN, unixSecs } from './schema-parts.ts';
 
 const SOURCE = 'operator/';
 const createSchema = {

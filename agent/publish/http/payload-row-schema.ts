@@ -43,7 +43,21 @@ export const rowSchema = {
       },
     },
     registered: { type: 'number' },
-    can_terminate: { type: ['object', 'null'], properties: { now: { type: 'boolean' }, at: instant } },
+    can_terminate: {
+      type: ['object', 'null'],
+      description: 'What it says of its own end; null where it has said nothing',
+      properties: { now: { type: 'boolean' }, at: instant },
+    },
+    needs_until: {
+      ...instant,
+      description: 'UNIX seconds, by needs_secs: what it has done is lost if it is ended earlier',
+    },
+    progress: { type: ['number', 'null'], description: '0 to 1' },
+    final_word: {
+      type: ['object', 'null'],
+      description: 'What it has said last to the site, so far',
+      properties: { code: { type: 'integer' }, text, by: { type: 'string', enum: ['payload', 'exit'] } },
+    },
     limits: { type: 'object', additionalProperties: text },
     episode: { type: 'integer' },
     view: {

@@ -3,7 +3,6 @@ import path from 'node:path';
 import { durationMs, durationText, isDuration } from '../../duration.ts';
 import { anchorIndex, defaultReceiver } from '../../lifetime/steps.ts';
 import {
-  type CanTerminate,
   type EscalationStep,
   hookOf,
   type PayloadChange,
@@ -16,6 +15,7 @@ import { etagOf } from '../etag.ts';
 import type { HttpContext } from './context.ts';
 import { readable } from './identify-process.ts';
 import { secs } from './lifetime.ts';
+import { answerAfter, answerRow } from './payload-answer.ts';
 import type { ChangeBody } from './payload-schema.ts';
 
 /**
@@ -43,7 +43,8 @@ export function payloadRow(payload: SnapshotPayload, context: HttpContext) {
     grace_secs: leadSecs(spec, context.port.publication().snapshot.stopGraceSecs),
     steps: stepRows(payload),
     registered: secs(spec.registeredMs),
-    can_terminate: spec.canTerminate ? { now: spec.canTerminate.now, at: secs(spec.canTerminate.atMs) } : null,
+    ...answerRow(spec.canTerminate),
+    final_word: spec.word ?? null,
     limits: spec.limits ?? {},
     episode: payload.episode,
     view: view(spec.token, context),
@@ -111,15 +112,20 @@ function atText(at: EscalationStep['at']): string {
   return at === 'grace' ? at : durationText(at);
 }
 
-/** The changeable part of a registration but its target, in the heart's units. */
-export function changeOf(body: Omit<ChangeBody, 'target'>): Omit<PayloadChange, 'target'> {
+/** The changeable part of a registration but its target, in the heart's units. `before`: what it has said of its own end. */
+export function changeOf(
+  body: Omit<ChangeBody, 'target'>,
+  before: PayloadSpec['canTerminate'],
+  nowMs: number,
+): Omit<PayloadChange, 'target'> {
+  const canTerminate = answerAfter(before, body, nowMs);
   return {
     ...(body.name !== undefined && { name: body.name }),
     ...(body.grace_secs !== undefined && { graceMs: body.grace_secs * 1000 }),
     ...(body.steps !== undefined && { steps: body.steps.map(stepOf) }),
     ...(body.deadline !== undefined && { deadlineMs: Math.round(body.deadline * 1000) }),
     ...(body.limits !== undefined && { limits: limitsOf(body.limits) }),
-    ...(body.can_terminate !== undefined && { canTerminate: canTerminateOf(body.can_terminate) }),
+    ...(canTerminate !== undefined && { canTerminate }),
   };
 }
 
@@ -131,8 +137,4 @@ function stepOf({ at, signal = '', to }: NonNullable<ChangeBody['steps']>[number
 
 function limitsOf(limits: NonNullable<ChangeBody['limits']>): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(limits).map(([key, value]) => [key, String(value)]));
-}
-
-function canTerminateOf({ now, at }: NonNullable<ChangeBody['can_terminate']>): CanTerminate {
-  return { now, atMs: at === undefined ? null : Math.round(at * 1000) };
 }

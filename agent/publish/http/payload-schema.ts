@@ -1,13 +1,9 @@
 /** Bodies of `/v1/payloads` as JSON Schema: types, validation and API document in one. */
 import type { Static } from 'typebox';
 import { DURATION_PATTERN } from '../../duration.ts';
+import { answerProperties } from './payload-answer.ts';
+import { MAX_SECS, TEXT_PATTERN, unixSecs } from './schema-parts.ts';
 
-/** Names go to logs and terminals: no control characters. */
-export const TEXT_PATTERN = '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$';
-/** Ten years; beyond that a number is a mistake (milliseconds?). */
-const MAX_SECS = 315_360_000;
-/** Year 2286 in seconds: rejects milliseconds in place of seconds. */
-export const MAX_UNIX_SECS = 9_999_999_999;
 /** More steps than anybody can plan by hand. */
 const MAX_STEPS = 16;
 /** PATH_MAX of the kernel, for the path of a control group. */
@@ -15,12 +11,6 @@ const MAX_PATH_CHARS = 4096;
 /** systemd's own bound of a unit's name. */
 const MAX_UNIT_CHARS = 255;
 
-export const unixSecs = {
-  type: 'number',
-  exclusiveMinimum: 0,
-  maximum: MAX_UNIX_SECS,
-  description: 'UNIX seconds',
-} as const;
 const pid = { type: 'integer', minimum: 1, maximum: 4_194_304 } as const;
 const size = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } as const;
 
@@ -69,12 +59,6 @@ const limits = {
     scratch_limit_bytes: size,
     job_id: { type: 'string', pattern: '^[!-~]{1,256}$' },
   },
-} as const;
-const canTerminate = {
-  type: 'object',
-  additionalProperties: false,
-  required: ['now'],
-  properties: { now: { type: 'boolean' }, at: unixSecs },
 } as const;
 const group = { type: 'boolean', description: 'The whole process group that pid leads' } as const;
 /** Long enough not to be what every process carries (`LANG=C`); visible, since it is compared with bytes of /proc. */
@@ -134,7 +118,7 @@ export const createSchema = {
         'UNIX seconds: its wall limit counts from then on, and moves if the clock is set; absent or later = now',
     },
     limits,
-    can_terminate: canTerminate,
+    ...answerProperties,
   },
 } as const;
 export type CreateBody = Static<typeof createSchema>;
@@ -156,7 +140,7 @@ export const changeSchema = {
     steps,
     deadline: createSchema.properties.deadline,
     limits,
-    can_terminate: canTerminate,
+    ...answerProperties,
   },
 } as const;
 export type ChangeBody = Static<typeof changeSchema>;

@@ -1,7 +1,7 @@
 /** `/v1/payloads`: register something to stop, follow its plan, say that it can go or is gone. Rows of one's own only (S5.5). */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { isReservation } from '../../lifetime/target.ts';
-import type { ProcessRef, SnapshotPayload, StepResultReport } from '../../lifetime/types.ts';
+import type { ProcessRef, StepResultReport } from '../../lifetime/types.ts';
 import { isZombie } from '../../payloads/process.ts';
 import type { Registration } from '../../ports.ts';
 import { matchesEtag } from '../etag.ts';
@@ -11,6 +11,8 @@ import { waitForChange } from './hub.ts';
 import { createIdentifier } from './identify.ts';
 import { readable } from './identify-process.ts';
 import { checkSteps, locationOf, refuseMany, refuseTwice, refuseView } from './payload-checks.ts';
+import { payloadRate } from './payload-rate.ts';
+import { ownRows } from './payload-rights.ts';
 import { changeOf, payloadRow } from './payload-row.ts';
 import { rowSchema } from './payload-row-schema.ts';
 import {
@@ -23,19 +25,19 @@ import {
   type StepsDoneBody,
   stepsDoneSchema,
 } from './payload-schema.ts';
-import { ProblemError, refusal } from './problem.ts';
+import { ProblemError } from './problem.ts';
 import { type WaitQuery, waitingMs, waitQuerySchema } from './wait-query.ts';
 
 interface WithId {
   readonly Params: { readonly id: string };
 }
-const ROOT = 0;
 /** An acknowledgement may come late (the daemon was being restarted), but not from another day. */
 const MAX_ACK_AGE_MS = 3_600_000;
 
 export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): void {
   const { port, hub, callers, bounds, clock } = context;
   const identify = createIdentifier(context);
+  const owned = ownRows(context);
   const rows = { 200: rowSchema } as const;
 
   app.get(
@@ -67,7 +69,7 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       refuseTwice(payloads, found);
       refuseView(payloads, view, caller);
       refuseMany(payloads, found.uid, bounds);
-      const { name = body.name, ...change } = changeOf(body);
+      const { name = body.name, ...change } = changeOf(body, undefined, port.nowMs());
       const registration: Registration = {
         ...change,
         ...found,
@@ -127,10 +129,12 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       config: {
         access: 'write',
         doc: {
-          summary: 'Change a payload: lead, deadline, steps, limits, can_terminate; name the process of a reservation',
+          summary:
+            'Change a payload: lead, deadline, steps, limits, can_terminate, needs_secs, progress; name the process of a reservation',
         },
       },
       schema: { params: idParams, body: changeSchema, response: rows },
+      onRequest: payloadRate(context),
     },
     async (request, reply) => {
       const { target: named, ...body } = request.body;
@@ -144,7 +148,8 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
         if (!isReservation(now)) throw new ProblemError(409, 'not_a_reservation', 'It has been named meanwhile.');
         refuseTwice(port.publication().payloads, { target, ...(now.deliverer && { deliverer: now.deliverer }) });
       }
-      const change = { ...changeOf(body), ...(target !== undefined && { target }) };
+      const said = changeOf(body, now.canTerminate, port.nowMs());
+      const change = { ...said, ...(target !== undefined && { target }) };
       port.submit({ type: 'payload_updated', id, change });
       hub.poke();
       const { row, etag } = payloadRow(owned(request, id), context);
@@ -210,22 +215,5 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
   function hasEnded({ pid, startTicks }: ProcessRef): boolean {
     const process = readable(pid, context.procRoot);
     return process === null || (process !== undefined && (process.startTicks !== startTicks || isZombie(process)));
-  }
-
-  /** To look at, another's row is no row at all: ids tell nothing. Who tries to change it is told, and so is the log. */
-  function owned(request: FastifyRequest, id: string): SnapshotPayload {
-    const payload = port.payload(id);
-    const detail = 'There is no such payload of yours.';
-    if (payload === undefined) throw new ProblemError(404, 'no_payload', detail);
-    const caller = callers.of(request.raw);
-    const { uid, origin } = payload.spec;
-    const changes = request.method !== 'GET' && request.method !== 'HEAD';
-    if (!maySee(caller, uid)) {
-      if (changes) throw refusal(403, 'foreign_payload', 'This payload belongs to another user.');
-      throw refusal(404, 'no_payload', detail, { reason: 'foreign_payload' });
-    }
-    if (changes && origin !== undefined && !maySee(caller, ROOT))
-      throw refusal(403, 'configured_payload', 'The configuration says how this payload is stopped: ask the operator.');
-    return payload;
   }
 }

@@ -26,6 +26,7 @@ import { socketDoor } from './door-socket.ts';
 import { inheritedDoors, tcpDoor } from './door-tcp.ts';
 import { addEventRoutes } from './events.ts';
 import { addFeatureRoutes } from './features.ts';
+import { addFinalWordRoutes } from './final-words.ts';
 import { addGuard, refuseUnreadable } from './guard.ts';
 import { addHealthRoutes } from './health.ts';
 import { createHub } from './hub.ts';
@@ -154,6 +155,7 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
   addLifetimeRoutes(app, context);
   addEventRoutes(app, context);
   addPayloadRoutes(app, context);
+  addFinalWordRoutes(app, context);
   addJobOutputRoutes(app, context);
   addNoticeRoutes(app, context);
   await app.ready();

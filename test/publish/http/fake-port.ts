@@ -86,6 +86,10 @@ export function fakePort(): FakePort {
     if (input.type === 'payload_updated') {
       const payload = payloads.get(input.id);
       if (payload !== undefined) payloads.set(input.id, { ...payload, spec: { ...payload.spec, ...input.change } });
+    } else if (input.type === 'final_word') {
+      const payload = payloads.get(input.id ?? '');
+      if (payload !== undefined)
+        payloads.set(payload.spec.id, { ...payload, spec: { ...payload.spec, word: input.word } });
     } else if (input.type === 'payload_gone') payloads.delete(input.id);
     else if (input.type === 'operator_notice') {
       const notice = {

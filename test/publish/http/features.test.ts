@@ -97,6 +97,29 @@ test('the listing is one key a line, with and without the slash at the end, no r
   assert.equal(empty.body, '');
 });
 
+test("the machine's answer reads like a directory of keys; without an answer it is an empty one", async (t) => {
+  const { url, port, reader } = await run(t);
+  const none = await ask(`${url}/jobstatus/`);
+  assert.deepEqual([none.status, none.body], [200, '']);
+  for (const path of ['/jobstatus/can_terminate', '/jobstatus/__proto__', '/jobstatus/%zz', '/jobstatus/a/b']) {
+    const absent = await ask(`${url}${path}`);
+    assert.deepEqual([absent.status, absent.body], [404, ''], path);
+    assert.equal(absent.headers['content-type'], 'text/plain; charset=utf-8', path);
+  }
+  port.publish({
+    canTerminate: { now: false, atMs: null, mustNotUntilMs: NOW_MS + 1, progress: 0.25 },
+  });
+  for (const path of ['/jobstatus', '/jobstatus/'])
+    assert.equal((await ask(`${url}${path}`)).body, 'can_terminate\nmust_not_terminate_until\nprogress\n');
+  const value = await ask(`${url}/jobstatus/must_not_terminate_until`);
+  assert.equal(value.body, `${NOW_MS / 1000 + 1}\n`, 'rounded up');
+  assert.equal(value.headers['content-type'], 'text/plain; charset=utf-8');
+  const known = { headers: { 'if-none-match': value.headers.etag ?? '' } };
+  assert.equal((await ask(`${url}/jobstatus/must_not_terminate_until`, known)).status, 304);
+  assert.equal((await ask('/jobstatus/can_terminate', { socketPath: reader.socketPath })).body, '0\n');
+  assert.equal((await ask(`${url}/jobstatus/can_terminate`, { method: 'PUT', body: '1' })).status, 405);
+});
+
 test("a payload's view holds its own job features under its token, and no token opens nothing", async (t) => {
   const { url, port } = await run(t);
   const { spec } = port.register({

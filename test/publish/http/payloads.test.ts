@@ -75,6 +75,9 @@ test('a registration names a process, its owner and its plan, and the row tells 
     ],
     registered: NOW_MS / 1000,
     can_terminate: { now: false, at: 1_766_439_500 },
+    needs_until: null,
+    progress: null,
+    final_word: null,
     limits: { allocated_cpu: '2', job_id: 'a-1' },
     episode: 0,
     view: {

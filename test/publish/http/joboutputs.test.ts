@@ -1,0 +1,91 @@
+/** How many files for the site are taken at once, so that no number of clients costs more than some megabytes. */
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { type TestContext, test } from 'node:test';
+import { ask, run } from './harness.ts';
+
+const AT_ONCE = 16;
+
+async function running(t: TestContext) {
+  const { url, port } = await run(t);
+  return { url, port, put: (name: string) => ask(`${url}/joboutputs/${name}`, { method: 'PUT', body: 'x' }) };
+}
+
+interface Sender {
+  readonly request: http.ClientRequest;
+  /** The status, or why there is none. */
+  readonly ended: Promise<number | string>;
+  isOver: boolean;
+}
+
+/** A PUT that has begun and sends its body later, or never. */
+async function begin(t: TestContext, url: string): Promise<Sender> {
+  const request = http.request(`${url}/joboutputs/slow`, { method: 'PUT', agent: false });
+  t.after(() => request.destroy());
+  const ended = new Promise<number | string>((resolve) => {
+    request.on('response', (response) => resolve(response.resume().statusCode ?? 0));
+    request.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+  });
+  const sender: Sender = { request, ended, isOver: false };
+  void ended.then(() => {
+    sender.isOver = true;
+  });
+  await new Promise<void>((resolve) => request.write('x', () => resolve()));
+  return sender;
+}
+
+/** Takes all places there are. Nobody tells when the server has seen one: who asks may have taken a place himself. */
+async function fill(t: TestContext, url: string, put: (name: string) => ReturnType<typeof ask>): Promise<Sender[]> {
+  let senders: Sender[] = [];
+  for (;;) {
+    while (senders.length < AT_ONCE) senders.push(await begin(t, url));
+    const { status } = await put('one-more');
+    senders = senders.filter(({ isOver }) => !isOver);
+    if (status === 503 && senders.length === AT_ONCE) return senders;
+  }
+}
+
+test('while a disk hangs, 16 files wait for it; more are turned away for a moment, whoever hangs up', async (t) => {
+  const { port, put, url } = await running(t);
+  const waiting: (() => void)[] = [];
+  port.jobOutput = () => new Promise((resolve) => waiting.push(() => resolve('stored')));
+  const impatient = await begin(t, url);
+  impatient.request.end();
+  const answers = Array.from({ length: AT_ONCE - 1 }, (_, n) => put(`file-${n}`));
+  while (waiting.length < AT_ONCE) await new Promise(setImmediate);
+  impatient.request.destroy();
+  await impatient.ended;
+  const busy = await put('one-more');
+  assert.deepEqual([busy.status, busy.json()['code'], busy.headers['retry-after']], [503, 'busy', '1']);
+  assert.equal(waiting.length, AT_ONCE);
+  for (const done of waiting) done();
+  for (const answer of await Promise.all(answers)) assert.equal(answer.status, 201);
+  port.jobOutput = async () => Promise.reject(new Error('unforeseen'));
+  for (let n = 0; n < AT_ONCE + 1; n += 1) assert.equal((await put('fails')).status, 500);
+});
+
+test('as many are received at once; who is through or hangs up makes room', async (t) => {
+  const { put, url } = await running(t);
+  const [one, another] = await fill(t, url, put);
+  assert.equal((await put('next')).json()['code'], 'busy');
+  one?.request.end();
+  assert.equal(await one?.ended, 201);
+  assert.equal((await put('next')).status, 201);
+  await begin(t, url);
+  while ((await put('next')).status !== 503);
+  another?.request.destroy();
+  while ((await put('next')).status !== 201);
+});
+
+test('who sends slowly gives way to others, one for one', async (t) => {
+  const { put, url } = await running(t);
+  const senders = await fill(t, url, put);
+  const { now } = performance;
+  t.mock.method(performance, 'now', () => now.call(performance) + 2_000);
+  assert.equal((await put('quick')).status, 201);
+  assert.match(String(await Promise.race(senders.map(({ ended }) => ended))), /^(ECONNRESET|EPIPE)$/);
+  const others = senders.filter(({ isOver }) => !isOver);
+  assert.equal(others.length, AT_ONCE - 1);
+  others[0]?.request.end();
+  assert.equal(await others[0]?.ended, 201);
+});
