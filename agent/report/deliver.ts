@@ -172,7 +172,8 @@ const codeOf = (error: unknown): string =>
 function boundedBy(signal: AbortSignal) {
   const either = new AbortController();
   const abort = (): void => either.abort();
-  const timer = setTimeout(abort, DELIVERY_BOUND_MS);
+  // What it bounds keeps the process alive for as long as it lasts.
+  const timer = setTimeout(abort, DELIVERY_BOUND_MS).unref();
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   const aborted = new Promise<DeliveryFailure>((resolve) => {

@@ -10,7 +10,7 @@ export const MESSAGE_FILE = 'shutdown_message';
 export const ANSWER_FILE = 'can_terminate.json';
 
 /** One line without a newline at its end; sites read the code and stop at the first blank. */
-export const messageOf = ({ code, text }: FinalWord): string => `${code} ${text.replace(/[\r\n]+/g, ' ')}`;
+export const messageOf = ({ code, text }: FinalWord): string => `${code} ${text.replace(/[\r\n]+/g, ' ')}`.trimEnd();
 
 /** As in `/v1/lifetime`, and no more than concerns whoever decides: no names, hosts or numbers of processes. */
 const TOLD = ['can_terminate', 'phase', 'deadline', 'termination_allowed', 'payloads'] as const;

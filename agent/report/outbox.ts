@@ -129,6 +129,11 @@ export function openOutbox(options: OutboxOptions): Outbox {
     there.delete(name);
     // Not the site's fault: it has another turn.
     if (wasCut) return;
+    // There is no such way, and whoever delivers knows: nothing to tell of, nothing to try again.
+    if (failure.final && failure.code === 'no_channel') {
+      if (waiting.get(name) === item) waiting.delete(name);
+      return;
+    }
     const current = waiting.get(name);
     const outcome = failure.final ? 'refused' : 'failed';
     count('mjf_reports_total', { reporter, outcome });

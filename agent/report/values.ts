@@ -173,7 +173,4 @@ export function valuesOf({ publication, lastWord }: SiteNews): Values {
   return Object.fromEntries(VALUE_NAMES.map((name) => [name, values[name] ?? null]));
 }
 
-/** `NNN text` (mjf.md, "VM to site"). */
-const messageOf = ({ code, text }: FinalWord): string => `${code} ${text}`.trimEnd();
-
 const isEmpty = (values: Values): boolean => Object.values(values).every((value) => value === null);

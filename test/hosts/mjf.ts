@@ -252,7 +252,8 @@ export async function startMjfHost(options: MjfHostOptions = {}): Promise<MjfHos
     idle: () => (active === 0 ? Promise.resolve() : new Promise((done) => idlers.push(done))),
     recover() {
       faults.clear();
-      for (const socket of sockets.keys()) socket.resetAndDestroy();
+      // No reset: of a connection that is being closed already, Node would then never see the end.
+      for (const socket of sockets.keys()) socket.destroy();
     },
     dropConnections() {
       for (const socket of sockets.keys()) socket.resetAndDestroy();

@@ -24,6 +24,8 @@ const NOWHERE: JobOutputsConfig = {
 /** The writer child by plain means; what the real one does: deliver.test.ts. */
 const WRITER = 'if [ "$4" = remove ]; then rm -f "$2/$3"; else cat > "$2/.new" && mv "$2/.new" "$2/$3"; fi';
 const SHELL = { command: '/bin/sh', args: ['-c', WRITER, 'sh'] };
+/** Generous: only a broken test waits so long. */
+const GIVE_UP_MS = 20_000;
 const HERE = { machineId: 'machine-1', bootId: 'boot-1' };
 const STOPPED: FinalWord = { code: 100, text: 'Shutdown as requested by the host' };
 const BUSY: MachineAnswer = { now: false, atMs: 1_766_450_000_000, mustNotUntilMs: null, progress: 0.25 };
@@ -66,6 +68,7 @@ function open(t: TestContext, config: Partial<JobOutputsConfig>, options: Partia
     count: () => {},
     ...options,
   });
+  t.after(() => outputs.close());
   opened.set(t, [...(opened.get(t) ?? []), outputs.close]);
   const all = () => {
     lines.push(...take());
@@ -84,7 +87,9 @@ const at = (host: MjfHost): string => `${host.url}/joboutputs`;
 
 /** For what shows itself in a log or a directory only. */
 async function until(what: () => boolean): Promise<void> {
-  while (!what()) await new Promise((resolve) => setTimeout(resolve, 5));
+  const giveUpAt = Date.now() + GIVE_UP_MS;
+  while (!what() && Date.now() < giveUpAt) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.ok(what(), 'never happened');
 }
 
 /** Up to its bound, without the wait. */

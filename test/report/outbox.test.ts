@@ -353,22 +353,21 @@ test('at another place everything is new, what is on its way too', async (t) => 
 });
 
 test('whoever wants something the moment the last is settled is served', async (t) => {
-  let again = true;
-  const { box, attempts, last } = bed(t, {
-    settled: () => {
-      // Some promises later: when the line is just about to rest.
-      for (let depth = 0; depth < 8; depth += 1) {
-        let turn = Promise.resolve();
-        for (let n = 0; n < depth; n += 1) turn = turn.then(() => {});
-        if (again) void turn.then(() => box.want(`after-${depth}`, Buffer.from('x')));
-      }
-      again = false;
-    },
-  });
-  box.want('first', Buffer.from('x'));
-  await settle();
-  while (box.pending().length > 0) await last().answer();
-  assert.equal(attempts.length, 9);
+  // Some promises later: when the line is just about to rest.
+  for (let turns = 0; turns < 8; turns += 1) {
+    await t.test(`${turns} turns later`, async (each) => {
+      const { box, attempts, last } = bed(each, {
+        async settled(name) {
+          for (let turn = 0; turn < turns; turn += 1) await null;
+          if (name === 'first') box.want('second', Buffer.from('x'));
+        },
+      });
+      box.want('first', Buffer.from('x'));
+      await settle();
+      await last().answer();
+      assert.equal(attempts.length, 2);
+    });
+  }
 });
 
 test('a delivery that throws is a failure like any other', async (t) => {
