@@ -3,7 +3,8 @@
  * `shutdown_message` (SEMANTICS S5.1, S5.3). What does not hold is taken away. Said when it changes, and once after each
  * start, since the site may still see what a former run has said.
  */
-import type { FinalWord, Snapshot } from '../lifetime/types.ts';
+import type { Snapshot } from '../lifetime/types.ts';
+import { messageOf } from './joboutputs-words.ts';
 import { openOutbox } from './outbox.ts';
 import {
   CLOSE_BOUND_MS,
