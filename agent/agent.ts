@@ -105,6 +105,7 @@ export function startAgent(options: AgentOptions): Agent {
     self: options.self,
     ownAddresses,
     stateDir: config.stateDir,
+    identity,
     log,
     count: metrics.count,
     now: () => clock.now(),

@@ -3,7 +3,7 @@
  * directory (HSF-TN-2016-04, "Vacuum Platform"; mjf.md, "VM to site"). Nothing here ever delays a signal: files are queued,
  * delivered one after the other, and tried again until the agent ends; what is left then waits on disk for the next start.
  */
-import { type MachineIdentity, readMachineIdentity } from '../machine-identity.ts';
+import type { MachineIdentity } from '../machine-identity.ts';
 import { pause } from '../pause.ts';
 import { type Channel, type ChannelOptions, channelOf } from './joboutputs-channel.ts';
 import { ANSWER_FILE, answerOf, heartbeatText, MESSAGE_FILE, messageOf } from './joboutputs-words.ts';
@@ -33,8 +33,8 @@ export interface JobOutputsOptions extends ChannelOptions, Pick<ReporterEnvironm
   readonly env: Readonly<Record<string, string | undefined>>;
   /** What the site has not taken yet is kept there; null = in memory only. */
   readonly spoolDir: string | null;
-  /** Absent = as this machine says. */
-  readonly identity?: Pick<MachineIdentity, 'machineId' | 'bootId'>;
+  /** Whose spool it is (S4.1). */
+  readonly identity: Pick<MachineIdentity, 'machineId' | 'bootId'>;
 }
 
 /**
@@ -43,8 +43,7 @@ export interface JobOutputsOptions extends ChannelOptions, Pick<ReporterEnvironm
  * crowd out the heartbeat or the last message.
  */
 export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
-  const { config, log, count, spoolDir, env } = options;
-  const identity = options.identity ?? readMachineIdentity('/', env);
+  const { config, log, count, spoolDir, identity, env } = options;
   const spool = openSpool({ dir: spoolDir, identity, log, count });
   let channel = channelOf(options, env['JOBOUTPUTS']);
   const isNamed = channel !== null;

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { report as schema } from '../config/schema-report.ts';
 import type { Config } from '../config/types.ts';
 import type { Instant } from '../lifetime/types.ts';
+import type { MachineIdentity } from '../machine-identity.ts';
 import type { OwnAddress } from '../own-endpoint.ts';
 import { openAzure } from './azure.ts';
 import { openDirectory } from './directory.ts';
@@ -31,6 +32,8 @@ export interface ReportsOptions extends ReporterEnvironment {
   readonly self: { readonly command: string; readonly args: readonly string[] };
   readonly ownAddresses: readonly OwnAddress[];
   readonly stateDir: string;
+  /** Whose files these are: what a cloned image brings along is not sent (S4.1). */
+  readonly identity: Pick<MachineIdentity, 'machineId' | 'bootId'>;
   readonly now: () => Instant;
 }
 
@@ -40,7 +43,7 @@ export const ACK_HOLD_MS = 10_000;
 const ACK_LOOK_MS = 250;
 
 export function openReports(options: ReportsOptions): Reports {
-  const { config, env, self, ownAddresses, stateDir, now, ...environment } = options;
+  const { config, env, self, ownAddresses, stateDir, identity, now, ...environment } = options;
   const { log, count } = environment;
   const { directory, onegate, gce, vmware, azure, joboutputs } = config.report;
   const outputs = openJobOutputs({
@@ -51,6 +54,7 @@ export function openReports(options: ReportsOptions): Reports {
     log,
     count,
     spoolDir: path.join(stateDir, 'outbox'),
+    identity,
   });
   const isDefault = directory.path === schema.properties.directory.properties.path.default;
   // Who tells a platform to begin comes last: by then the others know of the last word, and owe it.

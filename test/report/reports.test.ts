@@ -145,6 +145,7 @@ test('the real ones: all of them by default, each can be turned off; the word fi
       self: { command: '/nonexistent/child', args: [] },
       ownAddresses: [],
       stateDir,
+      identity: { machineId: 'machine-1', bootId: 'boot-1' },
       now: () => ({ wall: 0, mono: performance.now() }),
     });
     t.after(() => reports.close());
