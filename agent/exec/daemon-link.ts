@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import { type DaemonAnswer, request } from '../client.ts';
 import type { FinalWord, StepResultReport } from '../lifetime/types.ts';
+import { FAULT_CODE } from '../lifetime/words.ts';
 import { pause } from '../pause.ts';
 import { type DaemonPlan, planOfLifetime, planOfRow } from './daemon-plan.ts';
 import { ANSWER_BOUND_MS, openDaemonRow, type RowTarget } from './daemon-row.ts';
@@ -19,6 +20,11 @@ const MOST_UNSETTLED_HANG_SECS = 8;
 const RETRY_MS = 500;
 /** At the end what was done and the last word are told within this: with the goodbye itself, `exec` ends 2 s later at the latest. */
 const LAST_TELLING_MS = 1_500;
+/**
+ * A fault is told to a daemon that is only just away for longer: one with reports for a site that hangs takes up to four
+ * seconds to end (agent.ts), and the next one would call a payload without a word well done.
+ */
+const LAST_TELLING_AWAY_MS = 6_000;
 /** S3.8: gone for longer than a restart takes; from then on `exec` reads the host's channels itself. */
 export const DAEMON_LOST_MS = 3_000;
 
@@ -197,7 +203,11 @@ export function openDaemonLink(options: {
       stop.abort();
       // What is on its way to a daemon that hangs ends with us.
       await within(byMono, following);
-      await within(byMono, acknowledged, end && row.tell(end.word, byMono));
+      const waits = end !== undefined && end.word.code >= FAULT_CODE && reported !== 'lost';
+      const awayUntilMono = waits ? byMono - LAST_TELLING_MS + LAST_TELLING_AWAY_MS : byMono;
+      const taken = end && row.tell(end.word, byMono, awayUntilMono);
+      await within(byMono, acknowledged);
+      await within(awayUntilMono, taken);
       const stays = end?.leave === true && following !== null && row.id() !== null && reported !== 'lost';
       if (!stays) await row.remove(following !== null);
       return stays;

@@ -41,9 +41,9 @@ export interface DaemonRow {
   acknowledge(...reports: readonly StepResultReport[]): Promise<void>;
   /**
    * The last word of a payload that has ended, from its exit code: before `remove`, which ends the row. Tried again while the
-   * daemon is away or busy, until `byMono` (performance.now()). False: it was not taken.
+   * daemon is busy until `byMono` (performance.now()), while it is away until `awayUntilMono`. False: it was not taken.
    */
-  tell(word: FinalWord, byMono: number): Promise<boolean>;
+  tell(word: FinalWord, byMono: number, awayUntilMono?: number): Promise<boolean>;
   /** `started`: there was a process, also where it ended before the row could name it. It has lived (S5.2). */
   remove(started: boolean): Promise<void>;
 }
@@ -203,13 +203,15 @@ export function openDaemonRow(options: {
     }
   }
 
-  async function tell({ code, text }: FinalWord, byMono: number): Promise<boolean> {
+  async function tell({ code, text }: FinalWord, byMono: number, awayUntilMono = byMono): Promise<boolean> {
     const body = { code, ...(text !== '' && { text }), by: 'exit' };
-    for (let leftMs = byMono - performance.now(); id !== null && leftMs > 0; leftMs = byMono - performance.now()) {
-      const answer = await ask('POST', `/${id}/final_word`, body, { timeoutMs: leftMs });
-      const isAway = 'unreachable' in answer;
-      if (!isAway && answer.status === 200) return true;
-      if (!isAway && !BUSY.has(answer.status) && !(answer.status === 404 && isNotEnteredYet())) {
+    let isAway = false;
+    const leftMs = (): number => (isAway ? awayUntilMono : byMono) - performance.now();
+    while (id !== null && leftMs() > 0) {
+      const answer = await ask('POST', `/${id}/final_word`, body, { timeoutMs: leftMs() });
+      isAway = 'unreachable' in answer;
+      if (!('unreachable' in answer) && answer.status === 200) return true;
+      if (!('unreachable' in answer) && !BUSY.has(answer.status) && !(answer.status === 404 && isNotEnteredYet())) {
         log.debug({ event: 'final_word_refused', status: answer.status }, `the daemon does not take ${code}`);
         return false;
       }

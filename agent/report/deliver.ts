@@ -119,7 +119,8 @@ function writer(self: Self, directory: string): Deliver {
   return async (name, body, signal) => {
     if (stuck >= MAX_STUCK) return later('hung');
     if (signal.aborted) return later('timeout');
-    const what = body === null ? ['remove'] : [];
+    // By these it knows that it has all of it, and whether we are still there (write-main.ts).
+    const what = [body === null ? 'remove' : String(body.length), String(process.pid)];
     const spawned = spawnClean(self.command, [...self.args, '__write-file', directory, name, ...what], {
       stdio: ['pipe', 'ignore', 'pipe'],
     });

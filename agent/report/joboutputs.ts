@@ -176,8 +176,10 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   function startBeating(): void {
     const file = channel === null ? null : (config?.heartbeatFile ?? null);
     if (file === null || beating !== undefined) return;
-    const beat = (): void => own.want(file, heartbeatText(), { always: true });
-    beating = setInterval(beat, config?.heartbeatMs).unref();
+    const everyMs = config?.heartbeatMs ?? 0;
+    // A site that is back must not wait for it any longer than it always does.
+    const beat = (): void => own.want(file, heartbeatText(), { always: true, pauseMostMs: everyMs });
+    beating = setInterval(beat, everyMs).unref();
     beat();
   }
 

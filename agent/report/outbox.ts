@@ -26,6 +26,8 @@ export interface OutboxItem {
   readonly urgent?: boolean;
   /** Sent although it is what was sent last, and before what can wait (a heartbeat). */
   readonly always?: boolean;
+  /** The longest pause after a failure, where somebody counts on it at the other end (a heartbeat). */
+  readonly pauseMostMs?: number;
 }
 
 export interface Outbox {
@@ -54,6 +56,7 @@ interface Waiting {
   readonly digest: string;
   readonly urgent: boolean;
   readonly always: boolean;
+  readonly pauseMostMs: number | null;
   readonly failures: number;
   /** performance.now() */
   readonly notBefore: number;
@@ -71,6 +74,8 @@ export function openOutbox(options: OutboxOptions): Outbox {
   let closing = false;
   let stopped = false;
   let failing = false;
+  /** The site itself is away: nothing that can wait is tried before then, of however many names it is. */
+  let away = { failures: 0, untilMono: 0 };
 
   function enqueue(item: Waiting): void {
     waiting.set(item.name, item);
@@ -79,9 +84,13 @@ export function openOutbox(options: OutboxOptions): Outbox {
     working ??= work();
   }
 
+  /** performance.now(); a time that has passed is now. */
+  const dueMono = ({ notBefore, urgent, pauseMostMs }: Waiting): number =>
+    urgent || pauseMostMs !== null ? notBefore : Math.max(notBefore, away.untilMono);
+
   function next(): Waiting | undefined {
     const now = performance.now();
-    const ready = [...waiting.values()].filter(({ notBefore }) => notBefore <= now);
+    const ready = [...waiting.values()].filter((item) => dueMono(item) <= now);
     return ready.find(({ urgent }) => urgent) ?? ready.find(({ always }) => always) ?? ready[0];
   }
 
@@ -91,7 +100,7 @@ export function openOutbox(options: OutboxOptions): Outbox {
     while (waiting.size > 0 && !stopped) {
       const item = next();
       if (item === undefined) {
-        const soonest = Math.min(...[...waiting.values()].map(({ notBefore }) => notBefore));
+        const soonest = Math.min(...[...waiting.values()].map(dueMono));
         wake = new AbortController();
         await pause(soonest - performance.now(), wake.signal);
         continue;
@@ -154,19 +163,24 @@ export function openOutbox(options: OutboxOptions): Outbox {
         `${reporter}: ${name} could not be handed to the site (${failure.code}), it is tried again`,
       );
     failing = true;
+    const { failures, urgent, pauseMostMs } = item;
+    if (!urgent && pauseMostMs === null && isOfTheSite(failure)) {
+      const inMs = pauseAfter(away.failures, RETRY_MOST_MS);
+      away = { failures: away.failures + 1, untilMono: performance.now() + inMs };
+    }
     // Newer content of this name waits like the one that failed, unless it alone is urgent.
-    if (current === undefined || (current.urgent && !item.urgent)) return;
+    if (current === undefined || (current.urgent && !urgent)) return;
+    const mostMs = current.urgent ? RETRY_MOST_URGENT_MS : (current.pauseMostMs ?? RETRY_MOST_MS);
     waiting.delete(name);
     waiting.set(name, {
       ...current,
-      failures: item.failures + 1,
-      notBefore: performance.now() + pauseAfter(item.failures, current.urgent),
+      failures: failures + 1,
+      notBefore: performance.now() + pauseAfter(failures, mostMs),
     });
   }
 
-  function pauseAfter(failures: number, urgent: boolean): number {
+  function pauseAfter(failures: number, mostMs: number): number {
     if (closing) return CLOSING_PAUSE_MS;
-    const mostMs = urgent ? RETRY_MOST_URGENT_MS : RETRY_MOST_MS;
     return Math.min(mostMs, RETRY_FIRST_MS * 2 ** Math.min(failures, 16)) * (0.5 + Math.random() / 2);
   }
 
@@ -176,6 +190,7 @@ export function openOutbox(options: OutboxOptions): Outbox {
     count('mjf_reports_total', { reporter, outcome: 'delivered' });
     if (failing) log.info({ event: 'report_recovered', reporter }, `${reporter}: the site takes reports again`);
     failing = false;
+    away = { failures: 0, untilMono: 0 };
     const current = waiting.get(name);
     if (current === undefined) return;
     if (current === item || (current.digest === digest && !current.always)) {
@@ -195,6 +210,7 @@ export function openOutbox(options: OutboxOptions): Outbox {
 
   /** At once, whatever they were waiting for; what is on its way is. */
   function releaseAll(): void {
+    away = { failures: 0, untilMono: 0 };
     for (const item of [...waiting.values()])
       if (item !== sending?.item) waiting.set(item.name, { ...item, failures: 0, notBefore: 0 });
     wake.abort();
@@ -202,7 +218,7 @@ export function openOutbox(options: OutboxOptions): Outbox {
   }
 
   return {
-    want(name, body, { urgent = false, always = false } = {}) {
+    want(name, body, { urgent = false, always = false, pauseMostMs } = {}) {
       if (stopped) return;
       const digest = body === null ? '' : createHash('sha256').update(body).digest('base64');
       const current = waiting.get(name);
@@ -215,7 +231,8 @@ export function openOutbox(options: OutboxOptions): Outbox {
       // A site that is away is not asked more often because there is more to say.
       const isHeld = current !== undefined && current.failures > 0 && (current.urgent || !urgent);
       const held = isHeld ? current : { failures: 0, notBefore: dueAt(name, { urgent, always }) };
-      enqueue({ name, body, digest, urgent, always, failures: held.failures, notBefore: held.notBefore });
+      const { failures, notBefore } = held;
+      enqueue({ name, body, digest, urgent, always, pauseMostMs: pauseMostMs ?? null, failures, notBefore });
     },
     pending: () => [...waiting.keys()],
     drop: (name) => void waiting.delete(name),
@@ -245,5 +262,8 @@ export function openOutbox(options: OutboxOptions): Outbox {
     },
   };
 }
+
+/** Rather than of the one thing that was sent: a server that refuses that may well take another. */
+const isOfTheSite = ({ code }: DeliveryFailure): boolean => !/^http_4/.test(code) || /^http_(408|429)$/.test(code);
 
 const unforeseen = (error: Error): DeliveryFailure => ({ code: error.message, final: false });

@@ -1,7 +1,7 @@
 /**
- * The child side of a report into a directory: standard input becomes DIRECTORY/NAME, by rename, and is on the host's disk
- * before this ends (the machine may go down next); with `remove` behind it DIRECTORY/NAME goes away. Exit code 0, or 1 and
- * an errno in lower case on standard error.
+ * The child side of a report into a directory, `DIRECTORY NAME LENGTH PARENT`: standard input becomes DIRECTORY/NAME, by
+ * rename, and is on the host's disk before this ends (the machine may go down next); with `remove` for the length
+ * DIRECTORY/NAME goes away. Exit code 0, or 1 and an errno in lower case on standard error.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -14,10 +14,19 @@ const MOST_ENTRIES_LOOKED_AT = 1_000;
 const NO_FSYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']);
 
 export async function writeMain(argv: readonly string[]): Promise<number> {
-  const [directory = '', name = '', mode = ''] = argv;
+  const [directory = '', name = '', mode = '', parent = ''] = argv;
+  const isWanted = (): void => {
+    if (process.ppid !== Number(parent)) throw new Unwanted();
+  };
   try {
-    if (mode === 'remove') removeReport(directory, name);
-    else writeReport(directory, name, fs.readFileSync(0));
+    if (mode === 'remove') {
+      removeReport(directory, name, isWanted);
+    } else {
+      const body = fs.readFileSync(0);
+      // Its end is also what a parent that is killed leaves of a file.
+      if (body.length !== Number(mode)) throw new Unwanted();
+      writeReport(directory, name, body, isWanted);
+    }
     return 0;
   } catch (error) {
     process.stderr.write(`${((error as NodeJS.ErrnoException).code ?? 'failed').toLowerCase()}\n`);
@@ -25,8 +34,16 @@ export async function writeMain(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Throws the errno; nothing half-written stays behind. */
-export function writeReport(directory: string, name: string, body: Buffer): void {
+/**
+ * Whoever sent this child has died. Perhaps a share has hung in between, and another agent has long said something newer
+ * there, or will: it has what was to be said from its memory.
+ */
+class Unwanted extends Error {
+  readonly code = 'ECANCELED';
+}
+
+/** Throws the errno; nothing half-written stays behind. `isWanted` throws where it is not to be done after all. */
+export function writeReport(directory: string, name: string, body: Buffer, isWanted = (): void => {}): void {
   const temporary = path.join(directory, `.${name}.${process.pid}`);
   let nowMs: number;
   try {
@@ -38,6 +55,7 @@ export function writeReport(directory: string, name: string, body: Buffer): void
     } finally {
       fs.closeSync(fd);
     }
+    isWanted();
     fs.renameSync(temporary, path.join(directory, name));
   } catch (error) {
     removeQuietly(temporary);
@@ -48,9 +66,10 @@ export function writeReport(directory: string, name: string, body: Buffer): void
 }
 
 /** What is not there need not go; throws the errno of anything else. */
-export function removeReport(directory: string, name: string): void {
+export function removeReport(directory: string, name: string, isWanted = (): void => {}): void {
   // Without it, a directory that is not there (an unmounted share) would look like one without the file.
   fs.statSync(directory);
+  isWanted();
   try {
     fs.unlinkSync(path.join(directory, name));
   } catch (error) {

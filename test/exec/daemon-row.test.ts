@@ -301,3 +301,13 @@ test('a last word that nobody takes ends with its time', async (t) => {
   assert.equal(await row.tell(DONE, within(120)), false);
   assert.equal(await row.tell(DONE, within(-1)), false);
 });
+
+test('one that is away is waited for longer where it is wanted, one that is busy is not', async (t) => {
+  const fault = { code: 700, text: 'Payload ended with exit code 3' };
+  const { row } = await daemon(t, [created, ...Array<Saying>(3).fill('hang'), ok]);
+  await row.reserve();
+  assert.equal(await row.tell(fault, within(20), within(60_000)), true);
+  const busy = await daemon(t, [created, ...Array<Saying>(100).fill({ status: 503 })]);
+  await busy.row.reserve();
+  assert.equal(await busy.row.tell(fault, within(200), within(60_000)), false);
+});

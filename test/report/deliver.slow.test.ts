@@ -1,5 +1,7 @@
 /** A report into a directory with the program itself as its child. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -28,4 +30,27 @@ test('the program writes, replaces and removes, and says why it cannot', async (
   const missing = path.join(directory, 'missing');
   assert.deepEqual(await send(missing, Buffer.from('x')), { code: 'enoent', final: false });
   assert.deepEqual(await send(missing, null), { code: 'enoent', final: false });
+});
+
+test('of a file whose sender is killed in the middle, and of one whose sender is dead, nothing is seen', async (t) => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-deliver-'));
+  t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
+  fs.writeFileSync(path.join(directory, 'log'), 'newer');
+  const write = async (text: string, ...what: readonly string[]): Promise<readonly [number, string]> => {
+    const child = spawn(SELF.command, [...SELF.args, '__write-file', directory, 'log', ...what], { stdio: 'pipe' });
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    child.stdin.end(text);
+    const [code] = await once(child, 'close');
+    return [code, said.trim()];
+  };
+  assert.deepEqual(await write('half', '8', String(process.pid)), [1, 'ecanceled']);
+  assert.deepEqual(await write('old', '3', '1'), [1, 'ecanceled']);
+  assert.deepEqual(await write('', 'remove', '1'), [1, 'ecanceled']);
+  assert.deepEqual(fs.readdirSync(directory), ['log']);
+  assert.equal(fs.readFileSync(path.join(directory, 'log'), 'utf8'), 'newer');
+  assert.deepEqual(await write('newest', '6', String(process.pid)), [0, '']);
+  assert.equal(fs.readFileSync(path.join(directory, 'log'), 'utf8'), 'newest');
 });

@@ -157,9 +157,9 @@ describe('to a directory, in a child', () => {
     const file = path.join(place(t), 'seen');
     const script = `{ echo "$*"; cat; } > ${file}`;
     assert.equal(await send(script, Buffer.from('body')), null);
-    assert.equal(fs.readFileSync(file, 'utf8'), '__write-file /share log\nbody');
+    assert.equal(fs.readFileSync(file, 'utf8'), `__write-file /share log 4 ${process.pid}\nbody`);
     assert.equal(await send(script, null), null);
-    assert.equal(fs.readFileSync(file, 'utf8'), '__write-file /share log remove\n');
+    assert.equal(fs.readFileSync(file, 'utf8'), `__write-file /share log remove ${process.pid}\n`);
   });
 
   test('its last line is the code, whatever was warned of before; without one its end is', async () => {

@@ -225,6 +225,39 @@ test('a site that is away is not asked more often because there is more to say',
   assert.deepEqual(events(), ['report_failed']);
 });
 
+test('nor because there are more things to say; one that it refuses holds up no other', async (t) => {
+  const { box, attempts, last, pass } = bed(t);
+  for (let n = 0; n < 20; n += 1) box.want(`file${n}`, Buffer.from('x'), { always: true });
+  await settle();
+  for (let passedMs = 0; passedMs < 63_000; passedMs += 50) {
+    if (attempts.length > 0) await last().answer(AWAY);
+    await pass(50);
+  }
+  assert.deepEqual(attempts.length, 7, 'at 0, 1, 3, 7, 15, 31 and 63 s');
+  assert.equal(new Set(attempts.map(({ name }) => name)).size, 7, 'each has its turn');
+  // Back: all of them at once, but for the one that is refused.
+  await last().answer({ code: 'http_403', final: false });
+  await pass(60_000);
+  for (let n = 0; n < 19; n += 1) await last().answer();
+  assert.equal(attempts.length, 7 + 19 + 1);
+});
+
+test('a heartbeat is tried again within its own interval', async (t) => {
+  const { box, attempts, last, pass } = bed(t);
+  const beat = (): void => box.want('beat', Buffer.from('x'), { always: true, pauseMostMs: 5_000 });
+  beat();
+  await settle();
+  for (const pauseMs of [1_000, 2_000, 4_000, 5_000, 5_000]) {
+    const before = attempts.length;
+    await last().answer(AWAY);
+    await pass(pauseMs - 50);
+    beat();
+    assert.equal(attempts.length, before);
+    await pass(50);
+    assert.equal(attempts.length, before + 1);
+  }
+});
+
 test('the urgent goes first, without spacing and with short pauses', async (t) => {
   const { box, attempts, last, pass } = bed(t);
   box.want('a', Buffer.from('1'));
