@@ -79,7 +79,7 @@ export interface AgentPort {
   /** Runs the heart on an input; effects are carried out before it returns, but for reports and files over their bound. */
   submit(input: Input): void;
   /** A file for the site (`PUT /joboutputs/NAME`), already checked for name and size; queued if the site does not answer. */
-  jobOutput(name: string, body: Buffer, uid: number): Promise<'stored' | 'no_channel' | 'full'>;
+  jobOutput(name: string, body: Buffer, uid: number): Promise<'stored' | 'no_channel' | 'full' | 'taken'>;
   readiness(): { readonly ready: boolean; readonly reason: string };
   /** Liveness: false when the main loop's own work is overdue. */
   health(): { readonly healthy: boolean; readonly reason: string };

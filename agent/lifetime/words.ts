@@ -38,7 +38,7 @@ export function payloadEnded(state: State, record: PayloadRecord, now: Instant):
   const episode = lastEpisode(record, state.policy, now);
   const saving = [...new Set([...state.words.saving, ...openHooks(record, episode)])];
   const words = { ...said(state.words, word), saving: saving.slice(0, MAX_SAVING) };
-  const isOrderly = word.code < LOST_CODE && !wasKilled(episode) && saving.length <= MAX_SAVING;
+  const isOrderly = word.code < LOST_CODE && !wasKilled(episode) && !isUntold(record) && saving.length <= MAX_SAVING;
   return isOrderly ? words : inDisorder(words, state, now, episode?.noticeIds);
 }
 
@@ -98,6 +98,9 @@ const gotThere = ({ step, state, missed, uncertain }: StepMark): boolean =>
 const wasKilled = (episode: Episode | null): boolean =>
   episode?.marks.some((mark) => mark.state === 'refused' || (mark.step.signal === 'SIGKILL' && gotThere(mark))) ===
   true;
+
+/** `exec` tells how its payload ended. If it has not (killed, or kept from it), nobody knows whether that was well. */
+const isUntold = ({ spec }: PayloadRecord): boolean => spec.deliverer !== undefined && spec.word === undefined;
 
 function openHooks({ spec }: PayloadRecord, episode: Episode | null): readonly string[] {
   if (episode === null) return [];

@@ -23,6 +23,8 @@ export interface DeliveryChannel {
   readonly ca: string | null;
   readonly cert: string | null;
   readonly key: string | null;
+  /** No link on the way to the directory is followed: nobody of this machine has named it (write-main.ts). */
+  readonly noLinks?: boolean;
 }
 
 /** How this program is started again, with what arguments in front. */
@@ -37,7 +39,7 @@ interface Self {
  */
 export function deliverTo(channel: DeliveryChannel, self: Self, instance = instanceId): Deliver {
   const { url, directory } = channel;
-  const send = url !== null ? putter(channel, url, instance) : writer(self, directory ?? '');
+  const send = url !== null ? putter(channel, url, instance) : writer(self, directory ?? '', channel.noLinks === true);
   // What nobody foresaw is a failure like any other: a report must not end the agent.
   return (name, body, signal) => send(name, body, signal).catch((error: unknown) => later(codeOf(error)));
 }
@@ -114,13 +116,14 @@ function put(
 }
 
 /** In a child, since the directory may be a host's share, and a share that hangs would take this process with it. */
-function writer(self: Self, directory: string): Deliver {
+function writer(self: Self, directory: string, noLinks: boolean): Deliver {
   let stuck = 0;
   return async (name, body, signal) => {
     if (stuck >= MAX_STUCK) return later('hung');
     if (signal.aborted) return later('timeout');
-    // By these it knows that it has all of it, and whether we are still there (write-main.ts).
-    const what = [body === null ? 'remove' : String(body.length), String(process.pid)];
+    // By these it knows that it has all of it, whether we are still there, and what to follow (write-main.ts).
+    const size = body === null ? 'remove' : String(body.length);
+    const what = [size, String(process.pid), ...(noLinks ? ['no-links'] : [])];
     const spawned = spawnClean(self.command, [...self.args, '__write-file', directory, name, ...what], {
       stdio: ['pipe', 'ignore', 'pipe'],
     });

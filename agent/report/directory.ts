@@ -24,7 +24,7 @@ export interface DirectoryOptions extends Pick<ReporterEnvironment, 'log' | 'cou
 
 export function openDirectory(options: DirectoryOptions): Reporter {
   const { path: directory, optional, self, lookAgainMs = LOOK_AGAIN_MS, ...rest } = options;
-  const deliver = deliverTo({ url: null, directory, ca: null, cert: null, key: null }, self);
+  const deliver = deliverTo({ url: null, directory, ca: null, cert: null, key: null, noLinks: optional }, self);
   /** What stands there; a key that is not mentioned may be anything, from a former run. */
   const there = new Map<string, string | null>();
   let missingUntilMono = 0;

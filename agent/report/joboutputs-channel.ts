@@ -20,8 +20,8 @@ export interface Channel {
   readonly isDirectory: boolean;
 }
 
-/** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform. */
-export function channelOf(options: ChannelOptions, named: string | undefined): Channel | null {
+/** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform (`byMetadata`), which no operator of this machine has written. */
+export function channelOf(options: ChannelOptions, named: string | undefined, byMetadata = false): Channel | null {
   const { config, self, ownAddresses, log } = options;
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
@@ -37,5 +37,9 @@ export function channelOf(options: ChannelOptions, named: string | undefined): C
   if (to === null) return null;
   log.info({ event: 'report_channel', to }, `reports go to ${to}`);
   const pems = { ca: config?.caFile ?? null, cert: config?.certFile ?? null, key: config?.keyFile ?? null };
-  return { to, deliver: deliverTo({ url, directory, ...pems }, self), isDirectory: url === null };
+  return {
+    to,
+    deliver: deliverTo({ url, directory, ...pems, noLinks: byMetadata && config?.directory == null }, self),
+    isDirectory: url === null,
+  };
 }

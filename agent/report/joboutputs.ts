@@ -16,15 +16,21 @@ export { ANSWER_FILE, MESSAGE_FILE } from './joboutputs-words.ts';
 /** What waits for a site that does not answer: enough for the logs of a machine's last minutes, small beside its memory. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
 const MAX_QUEUED_FILES = 64;
+/** Of that one user may fill this part: a site that is away, or refuses his names, must not cost the others their files. */
+const SHARE_OF_USER = 0.5;
+/** So many names are remembered as somebody's, and of one user: at the site the first who used a name must not lose it. */
+const MAX_NAMES = 4096;
+const MAX_NAMES_OF_USER = 256;
+const ROOT = 0;
 /** Of the time for closing: for what a disk still reads at the beginning, and still writes at the end. */
 const CLOSE_DISK_MS = 200;
 
 export interface JobOutputs extends Reporter {
   /**
    * Queues a payload's file; the latest content of a name wins. `stored`: it outlives a crash and a reboot, or, where the
-   * disk refuses, the agent at least tries for as long as it lives.
+   * disk refuses, the agent at least tries for as long as it lives. `taken`: the name is another user's.
    */
-  put(name: string, body: Buffer): Promise<'stored' | 'no_channel' | 'full'>;
+  put(name: string, body: Buffer, uid: number): Promise<'stored' | 'no_channel' | 'full' | 'taken'>;
   /** The place by a platform's metadata: taken where neither configuration nor environment names one (mjf.md, "Locations"). */
   pointTo(place: string | undefined): void;
 }
@@ -49,7 +55,9 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   const isNamed = channel !== null;
   let pointedTo: string | undefined;
   /** Payloads' files that the site does not have yet, also while there is no channel. */
-  const queued = new Map<string, Buffer>();
+  const queued = new Map<string, QueuedFile>();
+  /** Whose a name is, the latest used last. */
+  const owners = new Map<string, number>();
   /** Until it is known what former runs left: names that have newer content since. */
   const overtaken = new Set<string>();
   let former: Former | null = spoolDir === null ? NOTHING_LEFT : null;
@@ -85,15 +93,37 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     },
   });
 
-  function takeFile(name: string, body: Buffer): void {
-    queued.set(name, body);
-    if (channel !== null) files.want(name, body, { always: true });
+  function takeFile(name: string, file: QueuedFile): void {
+    queued.set(name, file);
+    if (channel !== null) files.want(name, file.body, { always: true });
   }
 
-  function hasRoom(name: string, body: Buffer): boolean {
+  function hasRoom(name: string, { body, uid }: QueuedFile): boolean {
     let bytes = body.length;
-    for (const [other, { length }] of queued) if (other !== name) bytes += length;
+    let bytesOfUser = body.length;
+    let filesOfUser = 1;
+    for (const [other, file] of queued) {
+      if (other === name) continue;
+      bytes += file.body.length;
+      if (file.uid !== uid) continue;
+      bytesOfUser += file.body.length;
+      filesOfUser += 1;
+    }
+    const share = uid === ROOT ? 1 : SHARE_OF_USER;
+    if (bytesOfUser > share * MAX_QUEUED_BYTES || filesOfUser > share * MAX_QUEUED_FILES) return false;
     return bytes <= MAX_QUEUED_BYTES && (queued.has(name) || queued.size < MAX_QUEUED_FILES);
+  }
+
+  /** Two users' files of one name would overwrite each other: at the site nobody could tell whose it is. */
+  const isAnothers = (name: string, uid: number): boolean => uid !== ROOT && (owners.get(name) ?? uid) !== uid;
+
+  function remember(name: string, uid: number): void {
+    const owner = owners.get(name) ?? uid;
+    owners.delete(name);
+    owners.set(name, owner);
+    const his = [...owners].filter(([, of]) => of === owner);
+    const [oldest] = (his.length > MAX_NAMES_OF_USER ? his : owners.size > MAX_NAMES ? [...owners] : [])[0] ?? [];
+    if (oldest !== undefined) owners.delete(oldest);
   }
 
   function restore(entries: readonly SpoolEntry[]): void {
@@ -103,9 +133,13 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     former = { unsaid: find('own', MESSAGE_FILE), said: find('said', MESSAGE_FILE) };
     hasAnswered ||= find('said', ANSWER_FILE) !== null;
     const left = entries.filter(({ lane, name }) => lane === 'files' && !overtaken.has(name));
-    for (const { name, body } of left) {
-      if (hasRoom(name, body)) takeFile(name, body);
-      else spool.remove('files', name);
+    for (const { name, body, uid } of left) {
+      // Of an older agent's files nobody knows whose they are.
+      const file = { body, uid: uid ?? ROOT };
+      if (hasRoom(name, file)) {
+        if (uid !== undefined) remember(name, uid);
+        takeFile(name, file);
+      } else spool.remove('files', name);
     }
     overtaken.clear();
     const names = left.map(({ name }) => name);
@@ -192,22 +226,25 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
       if (isNamed || place === undefined || closing || place === pointedTo) return;
       pointedTo = place;
       const before = channel;
-      channel = channelOf(options, place);
+      channel = channelOf(options, place, true);
       own.moved();
       files.moved();
-      if (before === null) for (const [name, body] of queued) takeFile(name, body);
+      if (before === null) for (const [name, file] of queued) takeFile(name, file);
       // At the new place nothing has been said yet.
       if (word !== undefined) word = null;
       shown = null;
       startBeating();
       speak();
     },
-    async put(name, body) {
+    async put(name, body, uid) {
       if (channel === null) return 'no_channel';
-      if (!hasRoom(name, body)) return 'full';
+      if (isAnothers(name, uid)) return 'taken';
+      const file = { body, uid };
+      if (!hasRoom(name, file)) return 'full';
       if (former === null) overtaken.add(name);
-      takeFile(name, body);
-      await spool.save('files', name, body);
+      remember(name, uid);
+      takeFile(name, file);
+      await spool.save('files', name, body, uid);
       return 'stored';
     },
     update(news) {
@@ -243,6 +280,11 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     if (lost.length > 0)
       log.warn({ event: 'report_lost', files: lost }, `${lost.length} reports did not reach the site`);
   }
+}
+
+interface QueuedFile {
+  readonly body: Buffer;
+  readonly uid: number;
 }
 
 /** What former runs left beside payloads' files. */

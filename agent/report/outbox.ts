@@ -138,19 +138,17 @@ export function openOutbox(options: OutboxOptions): Outbox {
     there.delete(name);
     // Not the site's fault: it has another turn.
     if (wasCut) return;
-    // There is no such way, and whoever delivers knows: nothing to tell of, nothing to try again.
-    if (failure.final && failure.code === 'no_channel') {
-      if (waiting.get(name) === item) waiting.delete(name);
-      return;
-    }
     const current = waiting.get(name);
     const outcome = failure.final ? 'refused' : 'failed';
-    count('mjf_reports_total', { reporter, outcome });
+    // That there is no such way here is nobody's refusal; whoever knows it tells it once.
+    const isNoWay = failure.final && failure.code === 'no_channel';
+    if (!isNoWay) count('mjf_reports_total', { reporter, outcome });
     if (failure.final) {
-      log.warn(
-        { event: 'report_refused', reporter, name, error: failure.code },
-        `${reporter}: ${name} is refused (${failure.code}) and dropped`,
-      );
+      if (!isNoWay)
+        log.warn(
+          { event: 'report_refused', reporter, name, error: failure.code },
+          `${reporter}: ${name} is refused (${failure.code}) and dropped`,
+        );
       // Newer content has its own turn.
       if (current !== item) return;
       waiting.delete(name);
@@ -186,7 +184,9 @@ export function openOutbox(options: OutboxOptions): Outbox {
 
   function delivered(item: Waiting): void {
     const { name, digest } = item;
-    there.set(name, { digest, atMono: performance.now() });
+    // What is sent whatever was sent last need not be known again: payloads may use any number of names.
+    if (item.always) there.delete(name);
+    else there.set(name, { digest, atMono: performance.now() });
     count('mjf_reports_total', { reporter, outcome: 'delivered' });
     if (failing) log.info({ event: 'report_recovered', reporter }, `${reporter}: the site takes reports again`);
     failing = false;

@@ -17,7 +17,7 @@ export interface Reports {
   /** After each step of the heart. */
   update(news: SiteNews): void;
   /** A payload's file (`PUT /joboutputs/NAME`). */
-  jobOutput(name: string, body: Buffer): ReturnType<JobOutputs['put']>;
+  jobOutput(name: string, body: Buffer, uid: number): ReturnType<JobOutputs['put']>;
   /** The place of job outputs by a platform's metadata. */
   pointTo(place: string | undefined): void;
   owesLastWord(): boolean;
@@ -101,7 +101,7 @@ export function joinReporters(
 
   return {
     update,
-    jobOutput: (name, body) => outputs.put(name, body),
+    jobOutput: (name, body, uid) => outputs.put(name, body, uid),
     pointTo: outputs.pointTo,
     owesLastWord,
     pending: () => reporters.map((reporter) => ({ reporter: reporter.name, count: reporter.pending() })),

@@ -22,6 +22,8 @@ export interface Header {
   readonly boot: string;
   /** Rises with each: the order in which they were saved. */
   readonly serial: number;
+  /** Whose file it is; absent with the agent's own. Beside the checksum, which an older agent must find right. */
+  readonly uid?: number;
 }
 
 export function encodeEntry(header: Header, body: Buffer): Buffer {
@@ -54,10 +56,11 @@ function decodeEntry(bytes: Buffer): (Header & { readonly body: Buffer }) | { re
   if (line === null) return { why: 'damaged' };
   if (typeof line['version'] === 'number' && line['version'] !== FORMAT_VERSION) return { why: 'unknown_version' };
   const body = bytes.subarray(end + 1);
-  const { lane, name, machine, boot, serial } = line;
+  const { lane, name, machine, boot, serial, uid } = line;
   const isWhole = isLane(lane) && [name, machine, boot].every(isText) && Number.isSafeInteger(serial);
   if (!isWhole || line['bytes'] !== body.length) return { why: 'damaged' };
-  const header = { lane, name, machine, boot, serial } as Header;
+  const isUid = typeof uid === 'number' && Number.isSafeInteger(uid) && uid >= 0;
+  const header = { lane, name, machine, boot, serial, ...(isUid && { uid }) } as Header;
   return line['checksum'] === checksumOf(header, body) ? { ...header, body } : { why: 'damaged' };
 }
 

@@ -34,6 +34,8 @@ export interface SpoolEntry {
   readonly body: Buffer;
   /** Whether it was written in this very boot. */
   readonly sameBoot: boolean;
+  /** Whose file it is, where that is known. */
+  readonly uid: number | undefined;
 }
 
 type Entry = Header & { readonly body: Buffer };
@@ -43,7 +45,7 @@ export interface Spool {
   /** What former runs left, in the order in which it was saved. Empty after DISK_BOUND_MS of silence. */
   readonly restored: Promise<readonly SpoolEntry[]>;
   /** Replaces what is kept under this name. Fulfils with whether it is on disk, after DISK_BOUND_MS at the latest. */
-  save(lane: Lane, name: string, body: Buffer): Promise<boolean>;
+  save(lane: Lane, name: string, body: Buffer, uid?: number): Promise<boolean>;
   remove(lane: Lane, name: string): void;
   /** Whether this is on disk, as far as is known now. */
   holds(lane: Lane, name: string): boolean;
@@ -102,7 +104,7 @@ export function openSpool(options: SpoolOptions): Spool {
       given.add(fileOf(lane, name));
       written.add(fileOf(lane, name));
     }
-    return found.map(({ lane, name, body, boot: of }) => ({ lane, name, body, sameBoot: of === boot }));
+    return found.map(({ lane, name, body, uid, boot: of }) => ({ lane, name, body, uid, sameBoot: of === boot }));
   }
 
   function refusalOf(
@@ -131,10 +133,10 @@ export function openSpool(options: SpoolOptions): Spool {
     log.warn({ event: 'spool_damaged', file, why }, `a kept report that cannot be used (${why}) is ${what}`);
   }
 
-  async function write(lane: Lane, name: string, body: Buffer): Promise<boolean> {
+  async function write(lane: Lane, name: string, body: Buffer, uid: number | undefined): Promise<boolean> {
     await prepareDir(dir);
     serial += 1;
-    const bytes = encodeEntry({ lane, name, machine, boot, serial }, body);
+    const bytes = encodeEntry({ lane, name, machine, boot, serial, ...(uid !== undefined && { uid }) }, body);
     const temporary = path.join(dir, TEMPORARY);
     try {
       // What stands there is a leftover, or nothing that we follow.
@@ -159,7 +161,7 @@ export function openSpool(options: SpoolOptions): Spool {
     written.delete(file);
   }
 
-  async function save(lane: Lane, name: string, body: Buffer): Promise<boolean> {
+  async function save(lane: Lane, name: string, body: Buffer, uid?: number): Promise<boolean> {
     if (saving >= MOST_WAITING) {
       written.delete(fileOf(lane, name));
       failed('timeout');
@@ -168,7 +170,7 @@ export function openSpool(options: SpoolOptions): Spool {
     saving += 1;
     given.add(fileOf(lane, name));
     written.delete(fileOf(lane, name));
-    const done = inTurn(() => write(lane, name, body), false);
+    const done = inTurn(() => write(lane, name, body, uid), false);
     void done.then(() => {
       saving -= 1;
     });

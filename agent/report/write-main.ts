@@ -1,7 +1,8 @@
 /**
- * The child side of a report into a directory, `DIRECTORY NAME LENGTH PARENT`: standard input becomes DIRECTORY/NAME, by
- * rename, and is on the host's disk before this ends (the machine may go down next); with `remove` for the length
- * DIRECTORY/NAME goes away. Exit code 0, or 1 and an errno in lower case on standard error.
+ * The child side of a report into a directory, `DIRECTORY NAME LENGTH PARENT [no-links]`: standard input becomes
+ * DIRECTORY/NAME, by rename, and is on the host's disk before this ends (the machine may go down next); with `remove` for the
+ * length DIRECTORY/NAME goes away. Exit code 0, or 1 and an errno in lower case on standard error. With `no-links` DIRECTORY
+ * is that very place, or nothing is done.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -13,18 +14,22 @@ const MOST_ENTRIES_LOOKED_AT = 1_000;
 /** What file systems say that have no fsync: then the rename is all there is. */
 const NO_FSYNC: ReadonlySet<string> = new Set(['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']);
 
+/** Linux, on every architecture that Node has; Node does not name it. A place that we may not read can be opened so, too. */
+const O_PATH = 0o10000000;
+
 export async function writeMain(argv: readonly string[]): Promise<number> {
-  const [directory = '', name = '', mode = '', parent = ''] = argv;
+  const [named = '', name = '', size = '', parent = '', links = ''] = argv;
   const isWanted = (): void => {
     if (process.ppid !== Number(parent)) throw new Unwanted();
   };
   try {
-    if (mode === 'remove') {
+    const directory = links === 'no-links' ? heldPlace(named) : named;
+    if (size === 'remove') {
       removeReport(directory, name, isWanted);
     } else {
       const body = fs.readFileSync(0);
       // Its end is also what a parent that is killed leaves of a file.
-      if (body.length !== Number(mode)) throw new Unwanted();
+      if (body.length !== Number(size)) throw new Unwanted();
       writeReport(directory, name, body, isWanted);
     }
     return 0;
@@ -40,6 +45,16 @@ export async function writeMain(argv: readonly string[]): Promise<number> {
  */
 class Unwanted extends Error {
   readonly code = 'ECANCELED';
+}
+
+/**
+ * The directory as long as this process lives, whatever becomes of its name. Who can write to a share could otherwise have us
+ * write to any place of this machine, by a link that he puts on the way there, and payloads choose names and contents.
+ */
+export function heldPlace(directory: string): string {
+  const place = `/proc/self/fd/${fs.openSync(directory, O_PATH | fs.constants.O_DIRECTORY)}`;
+  if (fs.readlinkSync(place) !== path.resolve(directory)) throw Object.assign(new Error('a link'), { code: 'ELOOP' });
+  return place;
 }
 
 /** Throws the errno; nothing half-written stays behind. `isWanted` throws where it is not to be done after all. */

@@ -78,6 +78,16 @@ describe('S5.4 released', () => {
 });
 
 describe('S5.4 not released', () => {
+  test('S5.4 a payload of exec’s of which nobody heard how it ended', () => {
+    const deliverer = { pid: 900, startTicks: 9 };
+    const untold = stopping([payload('p', { deliverer })]);
+    untold.gone('p');
+    assert.deepEqual([untold.phase(), untold.released(), untold.lastWord()?.code], ['stopped', [], 200]);
+    const told = stopping([payload('p', { deliverer })]);
+    told.word('p', 100);
+    told.gone('p');
+    assert.deepEqual(told.released(), ['azure/E1']);
+  });
   test('S5.4 before the machine’s stop time, although nobody lives any more', () => {
     const h = stopping();
     h.says('azure', { notices: { E1: event('own', DEADLINE + HOUR) } });

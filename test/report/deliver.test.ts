@@ -8,7 +8,7 @@ import path from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { instanceId } from '../../agent/instance.ts';
 import { type DeliveryChannel, deliverTo } from '../../agent/report/deliver.ts';
-import { removeReport, writeReport } from '../../agent/report/write-main.ts';
+import { heldPlace, removeReport, writeMain, writeReport } from '../../agent/report/write-main.ts';
 import { makeCertificates } from '../hosts/certificates.ts';
 import { type MjfHostOptions, startMjfHost } from '../hosts/mjf.ts';
 
@@ -238,4 +238,27 @@ describe('what the child does', () => {
       assert.equal(spawnSync('umount', [dir]).status, 0);
     }
   });
+});
+
+test('where no operator has named the place, no link on the way there is followed', async (t) => {
+  const root = place(t);
+  const [share, elsewhere] = [path.join(root, 'share'), path.join(root, 'elsewhere')];
+  for (const dir of [share, elsewhere, path.join(share, 'real')]) fs.mkdirSync(dir);
+  fs.symlinkSync(elsewhere, path.join(share, 'link'));
+  fs.writeFileSync(path.join(elsewhere, 'log'), 'old');
+  t.mock.method(process.stderr, 'write', () => true);
+  assert.equal(await writeMain([path.join(share, 'link'), 'log', 'remove', String(process.ppid), 'no-links']), 1);
+  fs.mkdirSync(path.join(elsewhere, 'real'));
+  assert.equal(await writeMain([path.join(share, 'link/real'), 'log', 'remove', String(process.ppid), 'no-links']), 1);
+  assert.equal(fs.readFileSync(path.join(elsewhere, 'log'), 'utf8'), 'old');
+  // What is put in its place afterwards is not what was looked at.
+  const held = heldPlace(path.join(share, 'real'));
+  fs.renameSync(path.join(share, 'real'), path.join(share, 'moved'));
+  fs.symlinkSync(elsewhere, path.join(share, 'real'));
+  writeReport(held, 'log', Buffer.from('new'));
+  assert.deepEqual(fs.readdirSync(path.join(share, 'moved')), ['log']);
+  removeReport(held, 'log');
+  assert.deepEqual(fs.readdirSync(path.join(share, 'moved')), []);
+  assert.equal(fs.readFileSync(path.join(elsewhere, 'log'), 'utf8'), 'old');
+  assert.throws(() => heldPlace(path.join(share, 'none')), { code: 'ENOENT' });
 });

@@ -49,7 +49,9 @@ function place(t: TestContext): string {
   return dir;
 }
 
-interface Opened extends ReturnType<typeof openJobOutputs> {
+interface Opened extends Omit<ReturnType<typeof openJobOutputs>, 'put'> {
+  /** By root where nobody is named. */
+  put(name: string, body: Buffer, uid?: number): ReturnType<ReturnType<typeof openJobOutputs>['put']>;
   readonly events: () => readonly string[];
   readonly text: () => string;
 }
@@ -74,7 +76,8 @@ function open(t: TestContext, config: Partial<JobOutputsConfig>, options: Partia
     lines.push(...take());
     return lines;
   };
-  return { ...outputs, events: () => all().map(({ event }) => event), text: () => JSON.stringify(all()) };
+  const put: Opened['put'] = (name, body, uid = 0) => outputs.put(name, body, uid);
+  return { ...outputs, put, events: () => all().map(({ event }) => event), text: () => JSON.stringify(all()) };
 }
 
 function news(lastWord: FinalWord | null, changes: Partial<Snapshot> = {}): SiteNews {
@@ -448,4 +451,55 @@ test('a disk that never answers keeps neither the last word back nor the end', a
   await closeUnheard(t, outputs);
   assert.deepEqual(names(host), ['shutdown_message']);
   for (const letGo of hung) letGo();
+});
+
+test('a name is his who used it first; another user gets neither at it nor at all the room', async (t) => {
+  const host = await site(t);
+  const outputs = open(t, { url: at(host) });
+  const put = (name: string, uid: number) => outputs.put(name, Buffer.from(`${uid}`), uid);
+  assert.equal(await put('pilot.log', 1000), 'stored');
+  await host.took(1);
+  // Also once the site has it.
+  assert.equal(await put('pilot.log', 1001), 'taken');
+  assert.equal(await put('pilot.log', 1000), 'stored');
+  await host.took(2);
+  assert.equal(await put('pilot.log', 0), 'stored');
+  assert.equal(await put('pilot.log', 1001), 'taken');
+  await host.took(3);
+  assert.deepEqual(
+    host.taken.map(({ text }) => text),
+    ['1000', '1000', '0'],
+  );
+  host.fault('*', { is: 'status', status: 403 });
+  for (let n = 0; n < 32; n += 1) assert.equal(await put(`fill-${n}`, 1001), 'stored');
+  assert.equal(await put('fill-32', 1001), 'full');
+  assert.equal(await put('fill-0', 1001), 'stored');
+  assert.equal(await put('pilot-2.log', 1000), 'stored');
+  assert.equal(await outputs.put('large', Buffer.alloc(5 * 1024 * 1024), 1002), 'full');
+});
+
+test('whoever uses many names loses the oldest of his own alone', async (t) => {
+  const host = await site(t);
+  const outputs = open(t, { url: at(host) });
+  assert.equal(await outputs.put('pilot.log', Buffer.from('x'), 1000), 'stored');
+  for (let n = 0; n < 257; n += 1) {
+    await outputs.put(`job-${n}`, Buffer.from('x'), 1001);
+    await host.took(n + 2);
+  }
+  assert.equal(await outputs.put('job-1', Buffer.from('x'), 1000), 'taken');
+  assert.equal(await outputs.put('job-0', Buffer.from('x'), 1000), 'stored');
+  assert.equal(await outputs.put('pilot.log', Buffer.from('x'), 1001), 'taken');
+});
+
+test('whose a file is that waits for the site is known after a restart too', async (t) => {
+  const host = await site(t);
+  host.fault('*', { is: 'status', status: 503 });
+  const spoolDir = path.join(place(t), 'outbox');
+  const first = open(t, { url: at(host) }, { spoolDir });
+  assert.equal(await first.put('pilot.log', Buffer.from('x'), 1000), 'stored');
+  await first.close();
+  const second = open(t, { url: at(host) }, { spoolDir });
+  await until(() => second.events().includes('report_restored'));
+  assert.equal(await second.put('pilot.log', Buffer.from('y'), 1001), 'taken');
+  assert.equal(await second.put('pilot.log', Buffer.from('y'), 1000), 'stored');
 });

@@ -318,6 +318,25 @@ test('what hangs gives way to what the machine waits for, and has another turn',
   assert.deepEqual(events(), ['report_failed', 'report_recovered']);
 });
 
+test('that there is no such way is no refusal: nothing is told or counted', async (t) => {
+  const { box, settled, last, events, counts } = bed(t);
+  box.want('a', Buffer.from('1'));
+  await settle();
+  await last().answer({ code: 'no_channel', final: true });
+  assert.deepEqual([box.pending(), settled, events(), counts], [[], ['a refused'], [], []]);
+});
+
+test('what is sent whatever was sent last is not remembered: there may be any number of names', async (t) => {
+  const { box, attempts, last } = bed(t);
+  box.want('a', Buffer.from('1'), { always: true });
+  await settle();
+  await last().answer();
+  const sent = attempts.length;
+  box.want('a', Buffer.from('1'));
+  await settle();
+  assert.equal(attempts.length, sent + 1);
+});
+
 test('what is refused for good is dropped with a line, newer content of the name is not', async (t) => {
   const { box, attempts, settled, last, events, counts } = bed(t);
   box.want('a', Buffer.from('1'));

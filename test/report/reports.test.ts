@@ -158,7 +158,7 @@ test('the real ones: all of them by default, each can be turned off; the word fi
 
   const reports = open({ directory: off });
   reports.pointTo(undefined);
-  assert.equal(await reports.jobOutput('log', Buffer.from('x')), 'no_channel');
+  assert.equal(await reports.jobOutput('log', Buffer.from('x'), 0), 'no_channel');
   reports.update(
     newsOf({
       sources: { vmware: 'ok', azure: 'ok' },

@@ -14,7 +14,7 @@ export interface HttpBounds {
   readonly maxPayloads: number;
   /** Of one user who is not root: nobody may use up the places of the others. */
   readonly maxPayloadsOfUser: number;
-  /** How many look-ups of callers may come at once … */
+  /** How many look-ups of one user may come at once … */
   readonly lookupBurst: number;
   /** … and how many a second on end: one costs up to 10 ms of processor on a machine with a large socket table. */
   readonly lookupsPerSec: number;

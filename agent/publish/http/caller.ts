@@ -12,7 +12,8 @@ import type { HttpBounds } from './bounds.ts';
 import { channelOf, isLoopback } from './channel.ts';
 import { refusal } from './problem.ts';
 import { lookForPeer, type PeerVerdict } from './proc-net.ts';
-import { tokenBucket } from './token-bucket.ts';
+import { type TokenBucket, tokenBucket } from './token-bucket.ts';
+import { createTurns } from './turns.ts';
 
 /** What a route asks of its caller: `own` = rows of the caller's own uid; `write` changes something; `operator` = admin.sock. */
 export type Access = 'read' | 'own' | 'write' | 'operator';
@@ -36,6 +37,12 @@ interface Peer {
 /** A table beyond this is not one of a machine that still works; reading on would only help whoever filled it. */
 const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
+/** Of the time in which somebody waits to be known, the tables take a third at the most. */
+const READING_REST = 2;
+/** So many wait for one reading at the most; each holds a connection. */
+const MOST_WAITING = 512;
+/** Users with a bucket of their own; what is forgotten is a full one, or his who has more users than a machine has. */
+const MOST_BUCKETS = 1024;
 
 const EXPLANATIONS: Readonly<
   Record<Exclude<PeerVerdict, { ok: true }>['why'] | 'not_loopback' | 'changed' | 'error', string>
@@ -49,7 +56,10 @@ const EXPLANATIONS: Readonly<
   error: 'the socket tables of the kernel cannot be read',
 };
 
-/** `procRoot` is `/proc` but in tests. Look-ups are limited by a token bucket, since each costs the whole machine time. */
+/**
+ * `procRoot` is `/proc` but in tests. Look-ups cost the whole machine time: the tables are read for all who wait at once, and
+ * each user may ask so often. One who asks without end must not use up what the others need for their words.
+ */
 export function createCallers(options: {
   readonly procRoot: string;
   readonly bounds: Pick<HttpBounds, 'lookupBurst' | 'lookupsPerSec'>;
@@ -59,17 +69,45 @@ export function createCallers(options: {
   const known = new WeakMap<Socket, Peer>();
   const expected = new WeakMap<IncomingMessage, Peer>();
   const callers = new WeakMap<IncomingMessage, Caller>();
-  const bucket = tokenBucket(bounds.lookupBurst, bounds.lookupsPerSec);
+  const buckets = new Map<number, TokenBucket>();
+  const inTurn = createTurns(READING_REST);
+  let coming: Promise<readonly string[]> | null = null;
+  let waiting = 0;
 
-  async function lookUp(socket: Socket): Promise<Peer> {
-    if (!bucket.take()) {
-      throw refusal(429, 'rate_limited', 'Too many requests that need the caller identified. Ask again.', {
-        headers: { 'retry-after': '1' },
-      });
+  /** A reading that begins after this call. */
+  function readTables(): Promise<readonly string[]> {
+    coming ??= inTurn(async () => {
+      coming = null;
+      return [
+        await readTable(path.join(procRoot, 'self/net/tcp'), true),
+        await readTable(path.join(procRoot, 'self/net/tcp6'), false),
+      ];
+    });
+    return coming;
+  }
+
+  function charge(uid: number): void {
+    let bucket = buckets.get(uid);
+    if (bucket === undefined) {
+      bucket = tokenBucket(bounds.lookupBurst, bounds.lookupsPerSec);
+      const [oldest] = buckets.keys();
+      if (buckets.size >= MOST_BUCKETS && oldest !== undefined) buckets.delete(oldest);
+      buckets.set(uid, bucket);
     }
-    const verdict = await peerOf(socket, procRoot);
-    if (verdict.ok) return verdict;
-    throw unidentified(verdict.why);
+    if (!bucket.take()) throw tooOften();
+  }
+
+  /** `of`: whose look-up it is, where that is known; else he pays who is found. */
+  async function lookUp(socket: Socket, of?: number): Promise<Peer> {
+    if (of !== undefined) charge(of);
+    if (waiting >= MOST_WAITING) throw tooOften();
+    waiting += 1;
+    const verdict = await peerOf(socket, procRoot, readTables).finally(() => {
+      waiting -= 1;
+    });
+    if (!verdict.ok) throw unidentified(verdict.why);
+    if (of === undefined) charge(verdict.uid);
+    return verdict;
   }
 
   return {
@@ -102,7 +140,7 @@ export function createCallers(options: {
       }
       const before = expected.get(request);
       if (before === undefined) throw unidentified('error');
-      const peer = await lookUp(socket);
+      const peer = await lookUp(socket, before.uid);
       if (peer.uid !== before.uid || peer.inode !== before.inode) {
         known.delete(socket);
         throw unidentified('changed');
@@ -124,6 +162,11 @@ export function maySee(caller: Caller, uid: number): boolean {
   return caller.kind === 'operator' || (caller.kind === 'user' && (caller.uid === uid || caller.uid === 0));
 }
 
+const tooOften = () =>
+  refusal(429, 'rate_limited', 'Too many requests that need the caller identified. Ask again.', {
+    headers: { 'retry-after': '1' },
+  });
+
 function unidentified(why: keyof typeof EXPLANATIONS) {
   // A client that hung up before it could be asked for: nobody is told, and nothing was done.
   const code = why === 'client_closed' ? 'client_gone' : 'unidentified';
@@ -133,6 +176,7 @@ function unidentified(why: keyof typeof EXPLANATIONS) {
 async function peerOf(
   socket: Socket,
   procRoot: string,
+  readTables: () => Promise<readonly string[]>,
 ): Promise<PeerVerdict | { readonly ok: false; readonly why: 'not_loopback' | 'error' }> {
   const remote = socket.remoteAddress?.replace(/^::ffff:/i, '');
   if (remote === undefined || !isLoopback(remote)) return { ok: false, why: 'not_loopback' };
@@ -143,13 +187,7 @@ async function peerOf(
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
     if (inode === undefined) return { ok: false, why: 'own_row' };
     // Through the thread pool: a large table takes the kernel some 10 ms, which no signal should wait for.
-    return await lookForPeer(
-      async () => [
-        await readTable(path.join(procRoot, 'self/net/tcp'), true),
-        await readTable(path.join(procRoot, 'self/net/tcp6'), false),
-      ],
-      inode,
-    );
+    return await lookForPeer(readTables, inode);
   } catch {
     return { ok: false, why: 'error' };
   }

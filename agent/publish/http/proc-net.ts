@@ -26,23 +26,46 @@ interface Row {
  * connection may stand in tcp6 as an IPv4-mapped address; addresses are compared without that prefix.
  */
 export function findPeer(tables: readonly string[], ownInode: string): PeerVerdict {
-  const lines = tables.flatMap((table) => table.split('\n').slice(1));
-  const own = distinct(lines.filter((line) => line.includes(` ${ownInode} `)).map(parseRow)).filter(
-    (row) => row.inode === ownInode,
-  );
+  const { byInode, byLocal } = indexOf(tables);
+  const own = byInode.get(ownInode) ?? [];
   const [mine] = own;
   if (!/^[1-9]\d*$/.test(ownInode) || mine === undefined || own.length !== 1 || mine.state !== ESTABLISHED) {
     return { ok: false, why: 'own_row' };
   }
-  const mirrored = distinct(lines.filter((line) => line.includes(portOf(mine.remote))).map(parseRow)).filter(
-    (row) => row.local === mine.remote && row.remote === mine.local,
-  );
+  const mirrored = (byLocal.get(mine.remote) ?? []).filter((row) => row.remote === mine.local);
   const [theirs] = mirrored;
   if (theirs === undefined || mirrored.length !== 1) return { ok: false, why: 'client_row' };
   if (theirs.state !== ESTABLISHED || !/^[1-9]\d*$/.test(theirs.inode)) return { ok: false, why: 'client_closed' };
   const uid = /^\d+$/.test(theirs.uid) ? Number(theirs.uid) : OVERFLOW_UID;
   if (uid === OVERFLOW_UID) return { ok: false, why: 'unmapped_user' };
   return { ok: true, uid, inode: theirs.inode };
+}
+
+interface Index {
+  readonly byInode: ReadonlyMap<string, readonly Row[]>;
+  readonly byLocal: ReadonlyMap<string, readonly Row[]>;
+}
+/** Many callers are looked for in one reading: it is taken apart once. */
+const indexes = new WeakMap<readonly string[], Index>();
+
+function indexOf(tables: readonly string[]): Index {
+  const known = indexes.get(tables);
+  if (known !== undefined) return known;
+  const byInode = new Map<string, Row[]>();
+  const byLocal = new Map<string, Row[]>();
+  for (const row of distinct(tables.flatMap((table) => table.split('\n').slice(1)).map(parseRow))) {
+    add(byInode, row.inode, row);
+    add(byLocal, row.local, row);
+  }
+  const index = { byInode, byLocal };
+  indexes.set(tables, index);
+  return index;
+}
+
+function add(rows: Map<string, Row[]>, key: string, row: Row): void {
+  const there = rows.get(key);
+  if (there === undefined) rows.set(key, [row]);
+  else there.push(row);
 }
 
 /** How often the tables are read before a row that does not stand there counts as missing. */
@@ -77,13 +100,10 @@ function unmapped(address: string): string {
   return address.replace(/^0{16}(?:FFFF0000|0000FFFF)/i, '');
 }
 
-function portOf(address: string): string {
-  return `${address.slice(address.lastIndexOf(':'))} `;
-}
-
 /** A table that changes while it is read may show a row twice; the same row twice is one row. */
 function distinct(rows: readonly (Row | undefined)[]): Row[] {
   const seen = new Map<string, Row>();
-  for (const row of rows) if (row !== undefined) seen.set(JSON.stringify(row), row);
+  for (const row of rows)
+    if (row !== undefined) seen.set(`${row.local} ${row.remote} ${row.state} ${row.uid} ${row.inode}`, row);
   return [...seen.values()];
 }

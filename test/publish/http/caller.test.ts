@@ -88,6 +88,22 @@ test('a kept connection is identified anew at each request', async (t) => {
   assert.equal(port.counts.get('mjf_requests_refused_total rate_limited'), 1);
 });
 
+test('who asks without end uses up nobody else’s look-ups', { skip: NOT_ROOT }, async (t) => {
+  const { url } = await run(t, { bounds: { lookupBurst: 4, lookupsPerSec: 0 } });
+  const put = (uid: number) => askAs(uid, `${url}/joboutputs/x`, 'PUT', 'x', 'text/plain');
+  assert.deepEqual([(await put(OTHER)).status, (await put(OTHER)).status, (await put(OTHER)).status], [201, 201, 429]);
+  assert.deepEqual([(await put(OTHER - 1)).status, (await put(OTHER)).status], [201, 429]);
+});
+
+test('those who come at once share a reading of the tables, and each is himself', async (t) => {
+  const { url, port } = await run(t);
+  const answers = await Promise.all(
+    Array.from({ length: 12 }, () => ask(`${url}/joboutputs/x`, { method: 'PUT', body: 'x' })),
+  );
+  assert.ok(answers.every(({ status }) => status === 201));
+  assert.ok(port.outputs.every(({ uid }) => uid === process.getuid?.()));
+});
+
 test('agent.sock reads and never writes', async (t) => {
   const { reader, port } = await run(t);
   const { socketPath } = reader;

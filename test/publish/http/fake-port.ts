@@ -40,7 +40,7 @@ export interface FakePort extends AgentPort {
   readonly counts: Map<string, number>;
   /** Next time `count` is called with this name and these label values. */
   counted(key: string): Promise<void>;
-  outputAnswer: 'stored' | 'no_channel' | 'full';
+  outputAnswer: 'stored' | 'no_channel' | 'full' | 'taken';
   ready: boolean;
   healthy: boolean;
   live: LiveSource[];

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { type TestContext, test } from 'node:test';
-import { ask, run } from './harness.ts';
+import { ask, askAs, NOT_ROOT, run } from './harness.ts';
 
-const AT_ONCE = 16;
+/** A single user has half of them. */
+const AT_ONCE = NOT_ROOT ? 8 : 16;
 
 async function running(t: TestContext) {
   // Each request costs two look-ups of its caller.
@@ -97,4 +98,27 @@ test('who sends slowly gives way to others, one for one', async (t) => {
   assert.equal(others.length, AT_ONCE - 1);
   others[0]?.request.end();
   assert.equal(await others[0]?.ended, 201);
+});
+
+test('half of the places are the others’', { skip: NOT_ROOT }, async (t) => {
+  const { port, put, url } = await running(t);
+  const waiting: (() => void)[] = [];
+  port.jobOutput = async (name) => {
+    if (name === 'another' || waiting.length >= 8) return 'stored';
+    return new Promise((resolve) => waiting.push(() => resolve('stored')));
+  };
+  const his = (name: string) => askAs(65533, `${url}/joboutputs/${name}`, 'PUT', 'x', 'text/plain');
+  const answers = Array.from({ length: 8 }, (_, n) => his(`file-${n}`));
+  while (waiting.length < 8) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal((await his('one-more')).status, 503);
+  assert.equal((await put('another')).status, 201);
+  for (const done of waiting) done();
+  for (const { status } of await Promise.all(answers)) assert.equal(status, 201);
+});
+
+test('another user’s name is refused', async (t) => {
+  const { port, put } = await running(t);
+  port.outputAnswer = 'taken';
+  const { status, json } = await put('pilot.log');
+  assert.deepEqual([status, json()['code']], [403, 'name_taken']);
 });

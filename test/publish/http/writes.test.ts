@@ -35,7 +35,7 @@ test('names of job outputs are flat and visible; the agent’s own are reserved 
     const { status } = await put(name);
     assert.ok(status === 400 || status === 404 || status === 405, `${name}: ${status}`);
   }
-  for (const name of ['shutdown_message', 'alive']) {
+  for (const name of ['shutdown_message', 'alive', 'Shutdown_Message', 'ALIVE', 'shutdown_message..']) {
     const answer = await put(name);
     assert.equal(answer.status, 403);
     assert.equal(answer.json()['code'], 'reserved_name');
