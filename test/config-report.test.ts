@@ -5,7 +5,9 @@ import { load, loadGood, toml } from './support/load-config.ts';
 
 test('each way as written', async () => {
   const { report } = await loadGood(
-    toml(`[report.directory]
+    toml(`[report.joboutputs]
+enabled = false
+[report.directory]
 enabled = false
 path = "/mnt/host/status/"
 [report.onegate]
@@ -19,8 +21,9 @@ enabled = true
 ack_shared = true
 `),
   );
-  assert.deepEqual(report, {
-    joboutputs: null,
+  const { joboutputs, ...others } = report;
+  assert.equal(joboutputs?.enabled, false);
+  assert.deepEqual(others, {
     directory: { enabled: false, path: '/mnt/host/status' },
     onegate: { enabled: false },
     gce: { enabled: true },
@@ -118,4 +121,27 @@ test('a number where a text belongs, and a heartbeat too often', async () => {
   );
   const { problems } = await load(toml('[report.joboutputs]\nheartbeat = "10ms"'));
   assert.deepEqual(problems, ['config.toml: report.joboutputs.heartbeat: expected at least 1s, got 10 ms']);
+});
+
+test('the heartbeat takes no name of the other files', async () => {
+  for (const name of ['shutdown_message', 'can_terminate.json']) {
+    const { problems } = await load(toml(`[report.joboutputs]\nheartbeat_file = "${name}"\n`));
+    assert.match(problems.join('\n'), /report\.joboutputs\.heartbeat_file: expected a plain file name/);
+  }
+});
+
+test('what is for the site does not go into the agent’s own output', async () => {
+  const { problems } = await load(
+    toml(`runtime_dir = "/run/a"
+[report.directory]
+path = "/run/a/jobstatus"
+[report.joboutputs]
+directory = "/run/a/"
+`),
+  );
+  assert.deepEqual(problems.map((problem) => problem.replace(/: lies in runtime_dir.*/, '')).sort(), [
+    'config.toml: report.directory.path',
+    'config.toml: report.joboutputs.directory',
+  ]);
+  await loadGood(toml('runtime_dir = "/run/a"\n[report.directory]\npath = "/run/ab"\n'));
 });

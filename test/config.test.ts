@@ -221,6 +221,7 @@ test('flags: a path is a directory source, a URL an mjf source; joboutputs likew
     mjf: { jobfeatures: 'http://127.0.0.1:80/j' },
   });
   assert.deepEqual(config.report.joboutputs, {
+    enabled: true,
     url: null,
     directory: '/o',
     caFile: null,

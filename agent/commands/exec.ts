@@ -106,6 +106,8 @@ to be ignored: to outlive a logout write "mjf-agent exec -- nohup COMMAND".`,
       for (const problem of loaded.problems) complain(describeProblem(problem));
       return EXIT.configuration;
     }
-    return runPayload({ ...wish, config: loaded.config, env, complain });
+    // What the payload asks (finish, get, status) is the daemon that cares for it, wherever the option has found that.
+    const asked = values['runtime-dir'] === undefined ? {} : { MJF_AGENT_RUNTIME_DIR: wish.runtimeDir };
+    return runPayload({ ...wish, config: loaded.config, env: { ...env, ...asked }, complain });
   },
 });

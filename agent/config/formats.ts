@@ -52,8 +52,9 @@ export const TEXT_FORMATS = {
   cgroup: { test: isCgroupPath, expected: 'a control group below the root such as "/batch.slice/job-17"' },
   user: { test: isUser, expected: 'a user\'s name or number such as "condor" or 1001' },
   'flat-name': {
-    test: (text) => /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/.test(text) && text !== 'shutdown_message',
-    expected: 'a plain file name such as "heartbeat" (and not "shutdown_message")',
+    test: (text) =>
+      /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/.test(text) && text !== 'shutdown_message' && text !== 'can_terminate.json',
+    expected: 'a plain file name such as "heartbeat" (and not "shutdown_message" or "can_terminate.json")',
   },
   'final-word': { test: isFinalWord, expected: 'a code from 100 to 999 and a text, as in "300 no more work"' },
 } as const satisfies Readonly<Record<string, TextFormat>>;

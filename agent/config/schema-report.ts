@@ -21,6 +21,7 @@ export const report = {
       additionalProperties: false,
       description: 'Where the site takes files from this machine: url or directory.',
       properties: {
+        enabled,
         url: {
           type: 'string',
           format: 'http-url',

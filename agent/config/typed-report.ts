@@ -36,6 +36,7 @@ const toWord = (text: string): FinalWord => ({ code: Number(text.slice(0, 3)), t
 
 function toJobOutputs(raw: NonNullable<RawReport['joboutputs']>): JobOutputsConfig {
   return {
+    enabled: raw.enabled ?? defaults.joboutputs.properties.enabled.default,
     url: raw.url === undefined ? null : withoutTrailingSlash(raw.url),
     directory: raw.directory === undefined ? null : withoutTrailingSlash(raw.directory),
     caFile: raw.ca ?? null,

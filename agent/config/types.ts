@@ -97,6 +97,7 @@ export interface ReportConfig {
 
 /** `[report.joboutputs]`. Both places null: the table gives only details of a place that the host names. */
 export interface JobOutputsConfig {
+  readonly enabled: boolean;
   readonly url: string | null;
   readonly directory: string | null;
   /** PEM files: authorities of the server, client certificate and its key. */

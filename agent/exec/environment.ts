@@ -60,10 +60,11 @@ export function hostPlaces(
     return env[name.toUpperCase()] ?? configured ?? [`/etc/${name}`, `/run/mjf-host/${name}`, left[name]].find(there);
   };
   const { joboutputs } = config.report;
+  const outputs = joboutputs?.enabled === false ? null : (joboutputs?.url ?? joboutputs?.directory);
   return {
     machinefeatures: place('machinefeatures'),
     jobfeatures: place('jobfeatures'),
-    joboutputs: env['JOBOUTPUTS'] ?? joboutputs?.url ?? joboutputs?.directory ?? undefined,
+    joboutputs: env['JOBOUTPUTS'] ?? outputs ?? undefined,
   };
 }
 

@@ -28,6 +28,7 @@ export function openDirectory(options: DirectoryOptions): Reporter {
   /** What stands there; a key that is not mentioned may be anything, from a former run. */
   const there = new Map<string, string | null>();
   let missingUntilMono = 0;
+  let toldUnfit = false;
 
   async function tell(values: Values, signal: AbortSignal): Promise<DeliveryFailure | null> {
     if (optional && (performance.now() < missingUntilMono || isMissing(directory))) return NO_CHANNEL;
@@ -35,10 +36,26 @@ export function openDirectory(options: DirectoryOptions): Reporter {
       if (there.get(name) === value) continue;
       there.delete(name);
       const failure = await deliver(name, value === null ? null : contentOf(name, value), signal);
-      if (failure === null) there.set(name, value);
-      else return isAbsence(failure) ? absent(failure) : failure;
+      if (failure === null) {
+        there.set(name, value);
+        toldUnfit = false;
+        continue;
+      }
+      // Of what there is to say the outbox tells; one that gave way to what is urgent says nothing of the directory.
+      if (!signal.aborted && Object.values(values).every((each) => each === null)) unfit(failure);
+      return isAbsence(failure) ? absent(failure) : failure;
     }
     return null;
+  }
+
+  /** While there is nothing to say yet: whoever has named the place must not find out only at the end. */
+  function unfit({ code }: DeliveryFailure): void {
+    if (optional || toldUnfit) return;
+    toldUnfit = true;
+    rest.log.warn(
+      { event: 'report_directory_unfit', path: directory, error: code },
+      `directory: ${directory} (report.directory.path) cannot be written to (${code})`,
+    );
   }
 
   function absent(failure: DeliveryFailure): DeliveryFailure {

@@ -20,9 +20,13 @@ export interface Channel {
   readonly isDirectory: boolean;
 }
 
-/** `named`: by `$JOBOUTPUTS`, or by the metadata of the platform (`byMetadata`), which no operator of this machine has written. */
+/**
+ * null: there is none, or it is turned off. `named`: by `$JOBOUTPUTS`, or by the metadata of the platform (`byMetadata`), which
+ * no operator of this machine has written.
+ */
 export function channelOf(options: ChannelOptions, named: string | undefined, byMetadata = false): Channel | null {
   const { config, self, ownAddresses, log } = options;
+  if (config?.enabled === false) return null;
   const url =
     config?.url ?? (config?.directory == null && named !== undefined && /^https?:\/\//.test(named) ? named : null);
   if (url !== null && !URL.canParse(url)) {

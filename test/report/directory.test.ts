@@ -10,12 +10,17 @@ import { eventsOf, newsOf, quiet, surroundings, turnTime } from './fake-back.ts'
 /** A child that cannot be started: that one was wanted shows as a failure. */
 const NO_CHILD = { command: '/nonexistent/child', args: [] };
 
-function open(t: TestContext, directory: (root: string) => string, self: DirectoryOptions['self'] = NO_CHILD) {
+function open(
+  t: TestContext,
+  directory: (root: string) => string,
+  self: DirectoryOptions['self'] = NO_CHILD,
+  optional = true,
+) {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-jobstatus-'));
   t.after(() => fs.rmSync(root, { recursive: true }));
   const time = turnTime(t);
   const { environment, lines } = surroundings();
-  const reporter = openDirectory({ ...environment, path: directory(root), optional: true, self });
+  const reporter = openDirectory({ ...environment, path: directory(root), optional, self });
   t.after(async () => {
     const closed = reporter.close();
     await time.pass(2_000);
@@ -88,4 +93,13 @@ test('a child that found nothing is not followed by another within the minute, w
   await tell(0.3);
   assert.equal(fs.readFileSync(started, 'utf8').length, 2);
   assert.deepEqual(eventsOf(lines()), []);
+});
+
+test('one that the configuration names is told of by name while there is nothing to say yet, and once', async (t) => {
+  const { root, reporter, lines, pass } = open(t, (at) => path.join(at, 'jobstatus'), NO_CHILD, false);
+  reporter.update(newsOf({}));
+  await pass(600_000);
+  const told = lines();
+  assert.deepEqual(eventsOf(told), ['report_directory_unfit']);
+  assert.ok(JSON.stringify(told).includes(path.join(root, 'jobstatus')), 'with its path');
 });

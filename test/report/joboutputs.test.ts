@@ -13,6 +13,7 @@ import { logLines } from '../support/log-lines.ts';
 import { snapshotOf } from '../support/snapshot.ts';
 
 const NOWHERE: JobOutputsConfig = {
+  enabled: true,
   url: null,
   directory: null,
   caFile: null,
@@ -267,6 +268,9 @@ test('JOBOUTPUTS that is no URL, or the agent itself, is no channel; secrets of 
   assert.equal(await put('http://exa mple.org/x'), 'no_channel');
   assert.equal(await put('http://localhost:8653/joboutputs'), 'no_channel');
   assert.equal(await put(), 'no_channel');
+  const off = open(t, { enabled: false }, { env: { JOBOUTPUTS: 'http://127.0.0.1:9/out' } });
+  off.pointTo('http://127.0.0.1:9/out');
+  assert.equal(await off.put('log', Buffer.from('x')), 'no_channel', 'turned off');
   const outputs = open(t, {}, { env: { JOBOUTPUTS: 'http://user:secret@127.0.0.1:9/out?token=abc' } });
   assert.deepEqual(outputs.events(), ['report_channel']);
   assert.doesNotMatch(outputs.text(), /secret|abc/);

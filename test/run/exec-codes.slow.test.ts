@@ -18,8 +18,7 @@ const LOOK_MS = 50;
 const REQUESTED = '100 Shutdown as requested by the host';
 
 /** `mjf-agent finish …` as a payload calls it, told nothing but what exec has put into its environment. */
-const finish = (agent: TestAgent, words: string): string =>
-  `${process.execPath} ${PROGRAM} finish --runtime-dir ${agent.runtimeDir} ${words}`;
+const finish = (words: string): string => `${process.execPath} ${PROGRAM} finish ${words}`;
 const shell = (agent: TestAgent, script: string, ...options: readonly string[]): Promise<Ran> =>
   runProgram(['exec', '--runtime-dir', agent.runtimeDir, ...options, '--', '/bin/sh', '-c', script]);
 const saying = (code: number, by: string) => (line: LogLine) => line['code'] === code && line['by'] === by;
@@ -144,16 +143,13 @@ describe('one that the host stops', { concurrency: 3 }, () => {
 describe('finish', { concurrency: 2 }, () => {
   test('the payload’s own word, whatever its exit code; one message of all for the site, to the byte', async (t) => {
     const { agent, site } = await withSite(t);
-    const first = await shell(agent, `${finish(agent, '200 All "events" done')} && exit 9`, '--name', 'simulation');
+    const first = await shell(agent, `${finish('200 All "events" done')} && exit 9`, '--name', 'simulation');
     assert.equal(first.code, 9);
     assert.match(first.out, /^simulation \([^)]+\): 200 All events done\n$/);
     await agent.log('final_word', saying(200, 'payload'));
     await untilMessage(site, '200 All events done');
     // Of several the highest from 300 on, and no exit code after it.
-    await shell(
-      agent,
-      `${finish(agent, '300 No more work')}; ${finish(agent, '600')}; ${finish(agent, '350 Queue is empty')}`,
-    );
+    await shell(agent, `${finish('300 No more work')}; ${finish('600')}; ${finish('350 Queue is empty')}`);
     await untilMessage(site, '350 Queue is empty');
     assert.equal((await shell(agent, 'exit 0')).code, 0);
     await agent.until('three have lived', ({ payloads }) => payloads.stopped === 3);
@@ -185,7 +181,7 @@ describe('finish', { concurrency: 2 }, () => {
 
   test('by its ancestors where the environment says nothing; nobody’s word is refused, root’s is the machine’s', async (t) => {
     const agent = await startAgent(t, { machine: { total_cpu: 8 } });
-    const bare = `env -i ${finish(agent, '400 Banned')}`;
+    const bare = `env -i ${finish(`--runtime-dir ${agent.runtimeDir} 400 Banned`)}`;
     const called = await shell(agent, bare, '--name', 'analysis');
     assert.match(called.out, /^analysis \([^)]+\): 400 Banned\n$/);
     await agent.log('final_word', saying(400, 'payload'));
