@@ -24,6 +24,8 @@ const SLOW = {
  * with dozens of processes, and those named `*.alone.slow.test.ts` with hundreds: these come last, one by one.
  */
 const FILES_AT_ONCE = { fast: 4, slow: 2, faults: 4, systemd: 4 };
+/** A file that takes longer has a test that never ends: it fails instead of holding up all others for ever. */
+const MOST_SECS = { fast: 120, slow: 300, faults: 1_200, systemd: 600 };
 
 const [suite = 'fast', ...patterns] = process.argv.slice(2);
 if (!['fast', 'slow', 'faults', 'systemd'].includes(suite)) {
@@ -76,6 +78,7 @@ function run({ files, atOnce }, number) {
       'tsx',
       '--test',
       `--test-concurrency=${atOnce}`,
+      `--test-timeout=${MOST_SECS[suite] * 1_000}`,
       `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`,
       '--test-reporter-destination=stdout',
       `--test-reporter=${path.join(TEST, 'support/failures.mjs')}`,
