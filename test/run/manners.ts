@@ -213,6 +213,7 @@ export interface PlannedRow {
   readonly id: string;
   readonly name: string;
   readonly pid: number;
+  readonly group: boolean;
   readonly steps: readonly {
     readonly signal: string;
     readonly to: string;
