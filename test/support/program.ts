@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 export const PROGRAM = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../dist/mjf-agent.cjs');
 /** Far beyond anything that is waited for, so that only what never comes runs into it. */
-export const WAIT_MS = 25_000;
+export const WAIT_MS = 60_000;
 /** Nobody's: one below `nobody`, whom the daemon refuses as a caller. */
 const PLAIN_UID = 65_533;
 
