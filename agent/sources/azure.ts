@@ -30,6 +30,7 @@ const schema = {
       format: 'duration',
       description: "How often to ask for the machine's tags and priority.",
       default: '60s',
+      atLeast: '200ms',
     },
     name: {
       type: 'string',

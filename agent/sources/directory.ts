@@ -17,6 +17,7 @@ import { type Source, type SourceDefinition, type SourceEnvironment, SourceError
 export const directorySchema = {
   type: 'object',
   additionalProperties: false,
+  description: 'Machine/Job Features in directories that the host shares with this machine or writes in it.',
   properties: {
     machinefeatures: {
       type: 'string',

@@ -17,6 +17,7 @@ import {
   readDriveFile,
   readDriveFiles,
 } from './drive-files.ts';
+import { COPIED_DRIVES } from './facts.ts';
 import { type SourceEnvironment, SourceError } from './source.ts';
 
 export type { DriveLabel } from './drive-files.ts';
@@ -49,8 +50,6 @@ export interface DriveOptions {
 /** Longest that one `read` may take: whoever reads a drive must give it so long. */
 export const DRIVE_TIMEOUT_MS = COPY_TIMEOUT_MS + 1_000;
 
-/** Below `/run`: one directory a label, filled by a root helper, or by ourselves where we are root. */
-const DROP_DIR = 'run/mjf-agent-drive';
 /** Types of which a drive is made; only mounts of these are looked at. */
 const DRIVE_FS_TYPES: ReadonlySet<string> = new Set('iso9660 vfat ext2 ext3 ext4 xfs squashfs'.split(' '));
 /** A program is started for each copy: a source that asks for a fresh one again and again gets the last one. */
@@ -59,19 +58,17 @@ const COPY_AGAIN_AFTER_MS = 300_000;
 type Way = () => Promise<DriveContent | undefined> | DriveContent | undefined;
 
 /**
- * Whether there is any sign of such a drive: configured, a label, or somebody's copy. Where there is none, none is waited for.
+ * Whether there is any sign of such a drive: configured, or a label, be it of a copy. Where there is none, none is waited for.
  */
-export const isDriveLikely = ({ label, configured }: DriveOptions, { facts, root }: SourceEnvironment): boolean =>
-  configured !== undefined ||
-  facts.labels.some((each) => driveLabelOf(each) === label) ||
-  fs.existsSync(path.join(root, DROP_DIR, label));
+export const isDriveLikely = ({ label, configured }: DriveOptions, { facts }: SourceEnvironment): boolean =>
+  configured !== undefined || facts.labels.some((each) => driveLabelOf(each) === label);
 
 /** Nothing is looked at before `read`. */
 export function createDrive(options: DriveOptions, environment: SourceEnvironment): Drive {
   const { label, configured, source } = options;
   const { root, trace } = environment;
   const mounts = mountTableReader(path.join(root, 'proc/self/mountinfo'), '/proc/self/mountinfo');
-  const dropDir = path.join(root, DROP_DIR, label);
+  const dropDir = path.join(root, COPIED_DRIVES, label);
   const uid = process.getuid?.() ?? -1;
   const copy = createCopier(environment);
   let copiedMs = Number.NEGATIVE_INFINITY;

@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import type { Observation, SourceInfo, SourceState } from '../lifetime/types.ts';
-import type { LiveSource } from '../ports.ts';
+import type { LiveSource, SourceReading } from '../ports.ts';
 import { type Say, speak } from './driver-back.ts';
 import { startReader } from './driver-read.ts';
 import { createReporter } from './driver-report.ts';
@@ -20,6 +20,8 @@ export interface DriverOptions {
   readonly clock: Clock;
   readonly random?: () => number;
   count(metric: string, labels?: Readonly<Record<string, string>>): void;
+  /** How long readings take; absent where nobody wants to know. */
+  observe?(metric: string, value: number, labels: Readonly<Record<string, string>>): void;
 }
 
 export interface Driver {
@@ -43,6 +45,9 @@ export interface Driver {
 const POLL_NOW_BOUNDS = 3;
 /** A storm of notifications must not become a busy loop; a lone one is still read at once. */
 const WATCH_GAP_MS = 20;
+/** Readings that are remembered: a plot of a few hours on a slow source, a minute of a directory; 60 small objects each. */
+const HISTORY_LENGTH = 60;
+const OUTCOMES = { answer: 'ok', failed: 'failed', no_channel: 'absent' } as const;
 /** What the heart is told of a source read by a site's cron expression: marked stale after three days without an answer. */
 const CRON_NOMINAL_POLL_MS = 86_400_000;
 
@@ -59,6 +64,7 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
   let latencyMs: number | null = null;
   let reads = 0;
   let failures = 0;
+  let history: readonly SourceReading[] = [];
   let soon: { readonly dueMono: number; readonly timer: Timer } | undefined;
   let watchTimer: Timer | undefined;
   let watchFresh = false;
@@ -74,6 +80,10 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
       record(observation, endedMono - startedMono);
       reporter.report(observation, stack);
       options.count('mjf_source_reads_total', { source: source.name, outcome: observation.outcome });
+      // A channel that this machine does not have is not slow.
+      const tookSecs = (endedMono - startedMono) / 1000;
+      if (observation.outcome !== 'no_channel')
+        options.observe?.('mjf_source_request_duration_seconds', tookSecs, { source: source.name });
       try {
         options.emit(observation);
       } catch (error) {
@@ -93,6 +103,13 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
     reads += 1;
     latencyMs = tookMs;
     const wallMs = clock.now().wall;
+    const reading: SourceReading = {
+      atMs: wallMs,
+      latencyMs: tookMs,
+      outcome: OUTCOMES[observation.outcome],
+      error: observation.outcome === 'failed' ? observation.error : null,
+    };
+    history = [...history.slice(1 - HISTORY_LENGTH), reading];
     switch (observation.outcome) {
       case 'answer':
         state = 'ok';
@@ -191,6 +208,7 @@ export function startDriver(source: Source, options: DriverOptions): Driver {
       reads,
       failures,
       pollMs: nominalPollMs(source),
+      history,
     }),
     info: () => ({ name: source.name, rank: source.rank, pollMs: nominalPollMs(source) }),
     stop() {

@@ -28,6 +28,7 @@ const schema = {
       format: 'duration',
       description: 'How often to ask for all else: scheduled events, rebalance recommendations, Auto Scaling, tags.',
       default: '60s',
+      atLeast: '200ms',
     },
   },
 } as const;

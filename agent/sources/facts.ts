@@ -8,7 +8,10 @@ import path from 'node:path';
 export interface MachineFacts {
   /** Strings of `/sys/class/dmi/id`, trimmed; absent where the firmware gives none. */
   readonly dmi: Readonly<Partial<Record<DmiField, string>>>;
-  /** Labels of block devices as udev shows them (`config-2`, `CONTEXT`, `cidata`), in their own spelling. */
+  /**
+   * Labels of block devices as udev shows them (`config-2`, `CONTEXT`, `cidata`), in their own spelling, and of drives that the
+   * root helper has copied for us: a unit that was started before udev's first link has no `/dev/disk` for as long as it runs.
+   */
   readonly labels: readonly string[];
   /** The cloud's name by cloud-init (`/run/cloud-init/cloud-id`): `aws`, `gce`, `azure`, `openstack`, …. */
   readonly cloudId?: string;
@@ -34,6 +37,8 @@ export type DmiField = (typeof DMI_FIELDS)[number];
 
 /** Firmware strings and ids are short; anything longer is not one. */
 const MAX_FACT_BYTES = 256;
+/** Below the root: one directory a label, filled by a root helper (mjf-agent-drive@.service), or by ourselves where we are root. */
+export const COPIED_DRIVES = 'run/mjf-agent-drive';
 /** More block devices with labels than any guest has. */
 const MAX_LABELS = 256;
 
@@ -48,7 +53,13 @@ export function readMachineFacts(root: string): MachineFacts {
   const hypervisorUuid = readShort(path.join(root, 'sys/hypervisor/uuid'))?.toLowerCase();
   return {
     dmi,
-    labels: readLabels(path.join(root, 'dev/disk/by-label')),
+    labels: [
+      ...new Set([
+        ...readLabels(path.join(root, 'dev/disk/by-label')),
+        // What is being copied has a dot in its name.
+        ...readLabels(path.join(root, COPIED_DRIVES)).filter((name) => !name.includes('.')),
+      ]),
+    ],
     ...(cloudId === undefined ? {} : { cloudId }),
     ...(hypervisorUuid === undefined ? {} : { hypervisorUuid }),
     hasFwCfg: fs.existsSync(path.join(root, 'sys/firmware/qemu_fw_cfg')),

@@ -8,6 +8,7 @@ import { logindSource } from './logind.ts';
 import { mjfSource } from './mjf.ts';
 import { opennebulaSource } from './opennebula.ts';
 import { openstackSource } from './openstack.ts';
+import { oracleSource } from './oracle.ts';
 import { qemuSource } from './qemu.ts';
 import { scheduleSource } from './schedule.ts';
 import { selfSource } from './self.ts';
@@ -28,6 +29,7 @@ export const sourceDefinitions: readonly SourceDefinition<never>[] = [
   opennebulaSource,
   alibabaSource,
   tencentSource,
+  oracleSource,
   vmwareSource,
   qemuSource,
   logindSource,

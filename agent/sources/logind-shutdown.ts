@@ -30,6 +30,9 @@ const ENDLESS_USEC = 2 ** 63;
 /** A scheduled shutdown announces itself a moment after its time; what lies longer back was another one. */
 const SAME_SHUTDOWN_MS = 60_000;
 
+/** Done by the time of the next one, also long before its latest time; nor does logind remember what was scheduled. */
+const OF_THIS_BOOT = { thisBoot: true } as const;
+
 interface Preparing {
   readonly sinceMs: number;
   type: string | undefined;
@@ -38,7 +41,11 @@ interface Preparing {
 /** `atMs: null`: at once, or at no time. */
 type Scheduled = { readonly type: string; readonly atMs: number | null } | 'none' | 'bad';
 
-export function createShutdownPicture(nowMs: () => number = Date.now): ShutdownPicture {
+/** `guardMs`: how long a shutdown waits for the payloads after logind has let it go on (logind-guard.ts). */
+export function createShutdownPicture(
+  nowMs: () => number = Date.now,
+  guardMs: () => number = () => 0,
+): ShutdownPicture {
   let preparing: Preparing | undefined;
   let scheduled: Scheduled = 'none';
   let delayMaxMs = DEFAULT_DELAY_MAX_MS;
@@ -54,8 +61,10 @@ export function createShutdownPicture(nowMs: () => number = Date.now): ShutdownP
 
   /** The instant is fixed once, so that no poll moves it. */
   function deadlineOf(current: Preparing): number {
-    const latestMs = current.sinceMs + delayMaxMs;
-    current.deadlineMs ??= belongsTo(scheduled, current) ? Math.min(scheduled.atMs ?? latestMs, latestMs) : latestMs;
+    if (current.deadlineMs === undefined) {
+      const latestMs = current.sinceMs + delayMaxMs + guardMs();
+      current.deadlineMs = belongsTo(scheduled, current) ? Math.min(scheduled.atMs ?? latestMs, latestMs) : latestMs;
+    }
     return current.deadlineMs;
   }
 
@@ -94,6 +103,7 @@ export function createShutdownPicture(nowMs: () => number = Date.now): ShutdownP
           reason: `${nameOf(preparing.type)} requested`,
           // An agent that was restarted meanwhile does not know when it began, and would count from its own start.
           onlyEarlier: true,
+          ...OF_THIS_BOOT,
         };
         return { is: 'present', value };
       }
@@ -102,7 +112,7 @@ export function createShutdownPicture(nowMs: () => number = Date.now): ShutdownP
       const { type, atMs } = scheduled;
       return {
         is: 'present',
-        value: { kind: kindOf(type), deadlineMs: atMs, reason: `${nameOf(type)} scheduled` },
+        value: { kind: kindOf(type), deadlineMs: atMs, reason: `${nameOf(type)} scheduled`, ...OF_THIS_BOOT },
       };
     },
   };

@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Static } from 'typebox';
+import { guardTimeMs } from './logind-guard.ts';
 import type { LogindSession } from './logind-manager.ts';
 import { openLogind } from './logind-manager.ts';
 import { createShutdownPicture } from './logind-shutdown.ts';
@@ -74,7 +75,7 @@ function createSource(config: LogindConfig, environment: SourceEnvironment): Sou
   const socketPath = address ? socketOf(address) : path.join(root, DEFAULT_SOCKET);
   const scheduleDir = path.join(root, SCHEDULE_DIR);
   const poll = pollOf(config.poll ?? DEFAULT_POLL);
-  const picture = createShutdownPicture();
+  const picture = createShutdownPicture(Date.now, () => guardTimeMs(root) ?? 0);
   let session: Promise<LogindSession> | undefined;
   let notify: (() => void) | undefined;
   let watcher: fs.FSWatcher | undefined;

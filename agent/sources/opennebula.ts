@@ -115,6 +115,8 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
   const hasContext = isDriveLikely(place, environment);
   const gate = createOneGate({ timeoutMs, ...(config.ca === undefined ? {} : { ca: config.ca }) }, environment);
   let context: Context | undefined;
+  /** Of which the context's own part has told. */
+  let said: Context | undefined;
   let reading: Promise<Context | undefined> | undefined;
 
   /** One reading at a time: both parts wait for the same. */
@@ -140,14 +142,16 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
   });
 
   async function readContextPart({ signal }: ReadContext): Promise<PartReport> {
-    const isKnown = context !== undefined;
     const read = context ?? (await readContext(signal));
     if (read === undefined) return { unasked: true };
+    // The other part may have read it first: what was never told of is news.
+    const isSaid = said === read;
+    said = read;
     const vmId = vmIdOf(read);
     return {
       ...siteKeys(read.variables),
       // Where there is a OneGate, only that tells whether the platform lives.
-      ...(isKnown && endpointOf(read) !== undefined && { unasked: true }),
+      ...(isSaid && endpointOf(read) !== undefined && { unasked: true }),
       // What OpenNebula itself calls the machine on its host; the bare number would be any number.
       ...(vmId === undefined ? {} : { derived: { job: { job_id: { is: 'present', value: `one-${vmId}` } } } }),
     };
@@ -158,7 +162,7 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
     const known = context ?? (await readContext(signal).catch(() => undefined));
     const endpoint = endpointOf(known);
     // A site without OneGate: the context is all there is.
-    if (endpoint === undefined && hasContext) return { unasked: true };
+    if (endpoint === undefined && (hasContext || known !== undefined)) return { unasked: true };
     if (endpoint === undefined) throw noContext();
     const { text, hostNowMs } = await gate.vm(endpoint, credentialsOf(known), renewing(signal));
     const vm = readVirtualMachine(text, credentialsOf(known).vmId, minimumNoticeMs);
@@ -190,7 +194,8 @@ function createSource(config: OpennebulaConfig, environment: SourceEnvironment):
     // The user template can be changed while the machine runs: it counts before the context, which is read once.
     parts: [
       { name: 'onegate', everyMs, speaksFor: [NOTICE], read: readGatePart },
-      ...(hasContext ? [{ name: 'context', everyMs, read: readContextPart }] : []),
+      // Without a sign of one, too: udev may come to the drive after us.
+      { name: 'context', everyMs, read: readContextPart },
     ],
     back,
     close: () => gate.close(),

@@ -4,7 +4,7 @@
  */
 import type { Static } from 'typebox';
 import { durationMs } from '../duration.ts';
-import { createDrive, DRIVE_TIMEOUT_MS, type DriveOptions, isDriveLikely } from './drive.ts';
+import { createDrive, DRIVE_TIMEOUT_MS, type DriveOptions } from './drive.ts';
 import type { MachineFacts } from './facts.ts';
 import { createMetadata } from './metadata.ts';
 import { META_DATA, readMetaData, readVendorData, VENDOR_DATA } from './openstack-document.ts';
@@ -28,6 +28,7 @@ const schema = {
       format: 'duration',
       description: 'How often to ask for vendor data that so far has held no key of ours.',
       default: '10m',
+      atLeast: '200ms',
     },
     config_drive: {
       type: 'string',
@@ -148,7 +149,8 @@ function createSource(config: OpenstackConfig, environment: SourceEnvironment): 
     parts: [
       asked(META_DATA, readMeta),
       ...VENDOR_DATA.map((name) => asked(name, (context) => readVendor(name, context))),
-      ...(isDriveLikely(place, environment) ? [drivePart] : []),
+      // Without a sign of a drive, too: udev may come to it after us.
+      drivePart,
     ],
     close: () => metadata.close(),
   });

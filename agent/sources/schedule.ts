@@ -41,7 +41,13 @@ const schema = {
         default: 'UTC',
         examples: ['Europe/Zurich'],
       },
-      duration: { type: 'string', format: 'duration', description: 'How long it lasts.', examples: ['2h'] },
+      duration: {
+        type: 'string',
+        format: 'duration',
+        description: 'How long it lasts.',
+        examples: ['2h'],
+        atLeast: '1s',
+      },
       announce: {
         type: 'string',
         format: 'duration',

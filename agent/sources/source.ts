@@ -1,7 +1,11 @@
 /**
- * What a source is. To add one: (1) write `sources/NAME.ts` exporting a `SourceDefinition`; (2) add one line to the
- * list in `sources/index.ts`; (3) add its configuration keys to its own `schema`. Nothing else knows about sources.
- * A platform with several endpoints is made of `parts.ts`, asks through `metadata.ts`, and says in `detect` where it lives.
+ * What a source is. To add one: (1) write `sources/NAME.ts` exporting a `SourceDefinition`, with its configuration keys in its
+ * own `schema`; (2) add one line to the list in `sources/index.ts`; (3) describe it for the manual in
+ * packaging/generate/source-facts.ts and packaging/docs/sources.md. No other file of the program knows sources by their
+ * names, but for addresses of metadata services, which pointer-rules.ts keeps from being followed. All of it, with stand-in
+ * and tests, step by step: packaging/docs/writing-a-source.md.
+ *
+ * A platform is made of `parts.ts`, asks through `metadata.ts`, and says in `detect` by what sign it is known.
  *
  * A source only reads. The driver (`driver.ts`) decides when, bounds the time, measures, prevents overlap, adds jitter
  * and keeps the log free of repetition.
@@ -12,7 +16,7 @@ import type { MachineFacts } from './facts.ts';
 
 /**
  * Result of one reading. Throwing is allowed too: a `SourceError` keeps its code, anything else becomes `internal`.
- * `failure`: what matters most in the channel failed; the rest of what was learnt counts, but the source is not fresh by it.
+ * `no_channel`: this machine has no such channel now; that is no failure, and clears nothing either. `failure`: what matters most in the channel failed; the rest of what was learnt counts, but the source is not fresh by it.
  */
 export type ReadResult =
   | { readonly outcome: 'answer'; readonly answer: Answer; readonly failure?: SourceError }
@@ -103,7 +107,11 @@ export interface SourceEnvironment {
   readonly self: { readonly command: string; readonly args: readonly string[] };
 }
 
-/** What stands in `sources/index.ts`, one a source. `schema` is JSON Schema of its `[source.NAME]` table. */
+/**
+ * What stands in `sources/index.ts`, one a source. `schema` is JSON Schema of its `[source.NAME]` table, as
+ * config/schema.ts reads it: each key with a `description`. Of all tables alike `enabled` is obeyed (create.ts) and `poll`,
+ * `slow_poll`, `base_url`, `ca`, `cert`, `key`, `machinefeatures` and `jobfeatures` are checked by their names (config/rules.ts).
+ */
 export interface SourceDefinition<Config> {
   readonly name: string;
   readonly schema: Readonly<Record<string, unknown>>;

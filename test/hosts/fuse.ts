@@ -1,6 +1,7 @@
 /**
  * A host share that can hang: a FUSE file system in memory, spoken on raw /dev/fuse (include/uapi/linux/fuse.h, 7.31).
- * Run as its own process: `node --import tsx test/hosts/fuse.ts MOUNT_POINT`, as root. Lines on stdin, each answered by one:
+ * Run as its own process: `node --import tsx test/hosts/fuse.ts MOUNT_POINT [PID]`, as root; mounted where PID
+ * sees it, which may be in a container. Lines on stdin, each answered by one:
  * `set NAME VALUE` · `unset NAME` · `hang` (take requests and swallow them) · `answer` (those taken first, then on) ·
  * `held` (how many are swallowed now). It says `mounted` when the file system is there. Killing it ends the connection:
  * every waiting request then fails, so that nothing stays stuck behind a test.
@@ -50,13 +51,13 @@ const nodes = new Map<bigint, string>();
 const held: Request[] = [];
 let hanging = false;
 
-function main(mountPoint: string): void {
+function main(mountPoint: string, pid?: string): void {
   const fd = fs.openSync('/dev/fuse', 'r+');
   serve(fd);
   const options = 'fd=3,rootmode=40000,user_id=0,group_id=0,allow_other';
-  const mount = spawn('mount', ['-i', '-t', 'fuse', '-o', options, 'mjf-test', mountPoint], {
-    stdio: ['ignore', 'inherit', 'inherit', fd],
-  });
+  const there = pid === undefined ? [] : ['nsenter', '-t', pid, '-m', '-r'];
+  const [program = '', ...args] = [...there, 'mount', '-i', '-t', 'fuse', '-o', options, 'mjf-test', mountPoint];
+  const mount = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', fd] });
   mount.once('exit', (code) => {
     if (code !== 0) process.exit(1);
     console.log('mounted');
@@ -155,7 +156,7 @@ function replyTo({ opcode, node, body }: Request): Buffer | number {
     case OP.readdir:
       return readdirOut(Number(body.readBigUInt64LE(8)), body.readUInt32LE(16));
     case OP.statfs:
-      return Buffer.alloc(80);
+      return statfsOut();
     case OP.release:
     case OP.releasedir:
     case OP.flush:
@@ -205,6 +206,15 @@ function entryOut(node: bigint): Buffer {
   return Buffer.concat([head, attr(node)]);
 }
 
+/** struct fuse_kstatfs: empty, but with a size of its blocks, by which others divide (QEMU's 9p server dies of a zero). */
+function statfsOut(): Buffer {
+  const out = Buffer.alloc(80);
+  out.writeUInt32LE(4096, 40);
+  out.writeUInt32LE(255, 44);
+  out.writeUInt32LE(4096, 48);
+  return out;
+}
+
 /** struct fuse_dirent, padded to 8 bytes each. */
 function readdirOut(offset: number, size: number): Buffer {
   const names = ['.', '..', ...files.keys()];
@@ -225,10 +235,10 @@ function readdirOut(offset: number, size: number): Buffer {
   return Buffer.concat(entries);
 }
 
-const mountPoint = process.argv[2];
+const [, , mountPoint, seenBy] = process.argv;
 if (mountPoint === undefined) {
   console.error('usage: fuse.ts MOUNT_POINT');
   process.exitCode = 2;
 } else {
-  main(mountPoint);
+  main(mountPoint, seenBy);
 }

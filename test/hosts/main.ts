@@ -27,6 +27,7 @@ const STAND_INS: Readonly<Record<string, () => Promise<{ readonly standIn: Stand
   opennebula: () => import('./opennebula.ts'),
   alibaba: () => import('./alibaba.ts'),
   tencent: () => import('./tencent.ts'),
+  oracle: () => import('./oracle.ts'),
   vmware: () => import('./vmware.ts'),
   logind: () => import('./logind.ts'),
   webhook: () => import('./webhook.ts'),

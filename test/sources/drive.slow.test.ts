@@ -14,7 +14,9 @@ import {
   isDriveLikely,
 } from '../../agent/sources/drive.ts';
 import { MAX_FILE_BYTES } from '../../agent/sources/drive-files.ts';
-import { type SourceEnvironment, SourceError, type TraceEntry } from '../../agent/sources/source.ts';
+import { readMachineFacts } from '../../agent/sources/facts.ts';
+import type { SourceEnvironment, TraceEntry } from '../../agent/sources/source.ts';
+import { codeOf } from './answers.ts';
 import { sourceEnvironment } from './environment.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
@@ -65,15 +67,6 @@ const shown = ({ files }: DriveContent): Readonly<Record<string, string>> =>
       file === undefined ? '' : 'text' in file ? file.text : `<${file.error}>`,
     ]),
   );
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected a SourceError, got ${JSON.stringify(value)}`),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error.code;
-}
 
 describe('a configured directory', () => {
   it('gives the documents of latest/, and nothing that is not on the list', async () => {
@@ -183,7 +176,7 @@ describe('a copy that a root helper left', () => {
       where: dir,
       files: { 'context.sh': { text: "VMID='17'" }, 'token.txt': { text: 't' } },
     });
-    const environment = sourceEnvironment({ root });
+    const environment = sourceEnvironment({ root, facts: readMachineFacts(root) });
     assert.equal(isDriveLikely({ source: 'test', label: 'CONTEXT' }, environment), true);
     assert.equal(isDriveLikely({ source: 'test', label: 'config-2' }, environment), false);
   });

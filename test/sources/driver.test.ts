@@ -35,6 +35,7 @@ describe('driver', () => {
     const reads: { readonly context: ReadContext; readonly atMs: number }[] = [];
     const observations: Observation[] = [];
     const counted: string[] = [];
+    const tookSecs: number[] = [];
     const { log, lines } = memoryLog();
     const respond = source.respond ?? (() => ANSWER);
     const driver = startDriver(
@@ -55,10 +56,14 @@ describe('driver', () => {
         clock,
         random,
         count: (metric, labels) => counted.push(`${metric}${JSON.stringify(labels)}`),
+        observe(metric, value, labels) {
+          assert.deepEqual([metric, labels], ['mjf_source_request_duration_seconds', { source: 'test' }]);
+          tookSecs.push(value);
+        },
       },
     );
     drivers.push(driver);
-    return { driver, reads, observations, counted, lines };
+    return { driver, reads, observations, counted, tookSecs, lines };
   }
 
   it('reads at once, not only after the first interval', async () => {
@@ -152,12 +157,13 @@ describe('driver', () => {
   });
 
   it('a reading over its time is aborted, and what the source still has in hand counts', async () => {
-    const { observations } = drive({
+    const { observations, tookSecs } = drive({
       poll: 60_000,
       respond: ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', () => resolve(ANSWER))),
     });
     await pass(600);
     assert.deepEqual(observations.map(outcome), ['answer']);
+    assert.deepEqual(tookSecs, [0.5], 'and how long it took is measured');
   });
 
   it('a reading that throws because it was aborted is a timeout', async () => {
@@ -248,7 +254,9 @@ describe('driver', () => {
   });
 
   it('logs once that there is no channel, and does not call it a failure', async () => {
-    const { lines, driver, counted } = drive({ respond: () => ({ outcome: 'no_channel', detail: 'no directory' }) });
+    const { lines, driver, counted, tookSecs } = drive({
+      respond: () => ({ outcome: 'no_channel', detail: 'no directory' }),
+    });
     await pass(5000);
     assert.deepEqual(
       lines().map(({ event, level }) => [event, level]),
@@ -257,6 +265,7 @@ describe('driver', () => {
     assert.equal(driver.live().state, 'absent');
     assert.equal(driver.live().failures, 0);
     assert.equal(counted[0], 'mjf_source_reads_total{"source":"test","outcome":"no_channel"}');
+    assert.deepEqual(tookSecs, [], 'what is not there is not slow');
   });
 
   it('keeps the normal interval while failing, slows a fast one to 5 s after ten failures, and returns with the first success', async () => {
@@ -430,9 +439,28 @@ describe('driver', () => {
       reads: 1,
       failures: 0,
       pollMs: 1000,
+      history: [{ atMs: 1_000_040, latencyMs: 40, outcome: 'ok', error: null }],
     });
     await pass(1000);
     assert.equal(driver.live().state, 'ok');
+  });
+
+  it('remembers the last 60 readings, good ones, failed ones and those without a channel', async () => {
+    const { driver } = drive({
+      respond: (_, read) => {
+        if (read % 3 === 1) throw new SourceError('timeout', 'GET /x: timeout');
+        return read % 3 === 2 ? { outcome: 'no_channel', detail: 'not here' } : ANSWER;
+      },
+    });
+    await pass(70_000);
+    const { history = [], reads } = driver.live();
+    assert.ok(reads > 65);
+    assert.equal(history.length, 60);
+    assert.deepEqual(
+      new Set(history.map(({ outcome, error }) => `${outcome} ${error}`)),
+      new Set(['failed timeout', 'absent null', 'ok null']),
+    );
+    assert.equal(history.at(-1)?.atMs, Date.now());
   });
 });
 

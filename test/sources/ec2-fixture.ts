@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Answer, Reading, StatedNotice } from '../../agent/lifetime/types.ts';
 import { type Ec2Config, ec2Source } from '../../agent/sources/ec2.ts';
-import { type ReadContext, type Source, type SourceEnvironment, SourceError } from '../../agent/sources/source.ts';
+import type { Source, SourceEnvironment } from '../../agent/sources/source.ts';
 import { type Ec2Host, type Ec2HostOptions, META, startEc2Host } from '../hosts/ec2.ts';
 import { type History, history, payload, START, source as sourceInfo } from '../lifetime/history.ts';
 import { sourceEnvironment } from './environment.ts';
@@ -46,22 +46,6 @@ export function ec2Fixture(): Fixture {
       for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
     },
   };
-}
-
-/** All endpoints, however long one of them takes; `fresh: false`: those that are due. */
-export async function read(source: Source, context: Partial<ReadContext> = {}): Promise<Answer> {
-  const result = await source.read({ signal: new AbortController().signal, fresh: true, patient: true, ...context });
-  if (result.outcome !== 'answer') assert.fail(result.detail);
-  return result.answer;
-}
-
-export async function failure(promise: Promise<unknown>): Promise<SourceError> {
-  const error = await promise.then(
-    () => assert.fail('expected a SourceError'),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error;
 }
 
 export const noticeIn = (answer: Answer, id: string): Reading<StatedNotice> | undefined => answer.notices?.byId[id];

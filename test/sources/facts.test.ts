@@ -59,6 +59,14 @@ describe('facts of the machine', () => {
     assert.equal(readMachineFacts(root).cloudId, 'openstack');
   });
 
+  it('a drive that was copied is one, also where the unit began before there was a /dev/disk', () => {
+    write('run/mjf-agent-drive/CONTEXT/context.sh', '');
+    write('run/mjf-agent-drive/config-2.0a1b2c3d4e5f/openstack/latest/meta_data.json', '');
+    assert.deepEqual(readMachineFacts(root).labels, ['CONTEXT']);
+    label('CONTEXT');
+    assert.deepEqual(readMachineFacts(root).labels, ['CONTEXT']);
+  });
+
   it('labels that udev wrote with escapes have their own spelling', () => {
     for (const name of ['my\\x20disk', 'a\\x2fb', 'back\\x5cslash', 'half\\x2', 'plain']) label(name);
     assert.deepEqual([...readMachineFacts(root).labels].sort(), ['a/b', 'back\\slash', 'half\\x2', 'my disk', 'plain']);

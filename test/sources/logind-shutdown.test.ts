@@ -32,7 +32,12 @@ describe('logind: what is scheduled', () => {
     it(`${type} is a ${kind} at its time`, () => {
       const { picture } = pictureAt();
       picture.scheduledIs([type, usec(START + HOUR)]);
-      assert.deepEqual(noticeOf(picture), { kind, deadlineMs: START + HOUR, reason: `${type} scheduled` });
+      assert.deepEqual(noticeOf(picture), {
+        kind,
+        deadlineMs: START + HOUR,
+        reason: `${type} scheduled`,
+        thisBoot: true,
+      });
     });
   for (const [what, value] of [
     ['nothing, as systemd 252 says it', ['', ENDLESS]],
@@ -92,6 +97,7 @@ describe('logind: what is under way', () => {
       deadlineMs: START + 5_000,
       reason: 'shutdown requested',
       onlyEarlier: true,
+      thisBoot: true,
     });
   });
   it('a maximum without end, or none that is a number, leaves a deadline', () => {
@@ -227,6 +233,15 @@ describe('logind and the heart', () => {
     }
     assert.equal(h.sentTo('p'), 'SIGTERM@0 SIGKILL@40');
     assert.equal(h.phase(), 'stopped');
+  });
+  it('a reboot is over when the next boot begins, though a guard might have held it up for longer, and logind is late', () => {
+    const { h, picture, poll } = begin();
+    picture.delayMaxIs(usec(25 * MINUTE));
+    picture.announced(true, 'reboot');
+    poll();
+    assert.equal(h.phase(), 'draining');
+    h.restart({ reboot: true, downMs: MINUTE });
+    assert.deepEqual([h.phase(), h.snapshot().deadlineMs], ['running', null]);
   });
   it('shutdown +60 drains in half an hour, and shutdown -c makes all well again', () => {
     const { h, picture, poll } = begin();

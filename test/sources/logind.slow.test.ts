@@ -164,7 +164,7 @@ describe('logind on a real bus', { skip: lacks ?? false }, () => {
       await host.tell(`schedule ${type} ${usec(deadlineMs)}`);
       assert.deepEqual(await noticeFrom(source), {
         is: 'present',
-        value: { kind, deadlineMs, reason: `${type} scheduled` },
+        value: { kind, deadlineMs, reason: `${type} scheduled`, thisBoot: true },
       });
     }
     await host.tell('abort');

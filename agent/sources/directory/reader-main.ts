@@ -1,7 +1,7 @@
 /**
- * The reader child: `mjf-agent __read-directory MOUNT_POINT`. It alone touches foreign file systems; when one hangs, it
- * hangs, and the agent leaves it behind. One JSON line in, one out; everything is read synchronously in the main thread,
- * so that a stuck child is found in /proc under its own name.
+ * The reader child: `mjf-agent __read-directory MOUNT_POINT PARENT`. It alone touches foreign file systems; when one
+ * hangs, it hangs, and the agent leaves it behind. One JSON line in, one out; everything is read synchronously in the main
+ * thread, so that a stuck child is found in /proc under its own name.
  */
 import fs from 'node:fs';
 import { errorText } from './errno.ts';

@@ -8,7 +8,7 @@ import { errorText } from './errno.ts';
 import type { ReaderRequest } from './reader-main.ts';
 import { parseReply } from './reply.ts';
 import type { DirectoryReading } from './scan.ts';
-import { PARENT_VARIABLE, READER_COMMAND } from './strays.ts';
+import { READER_COMMAND } from './strays.ts';
 
 /** A share that takes longer for some twenty small files does not answer. */
 export const HUNG_AFTER_MS = 3000;
@@ -46,9 +46,9 @@ export function startReader(
 ): ReaderChild {
   const { command, args } = environment.self;
   const flags = /^node(js)?\d*$/.test(path.basename(command)) ? NODE_HEAP_FLAGS : [];
-  const spawned = spawnClean(command, [...flags, ...args, READER_COMMAND, mountPoint], {
+  const spawned = spawnClean(command, [...flags, ...args, READER_COMMAND, mountPoint, self], {
     stdio: ['pipe', 'pipe', 'ignore'],
-    env: childEnvironment(environment.env, self),
+    env: childEnvironment(environment.env),
   });
   // This very program is there and runs; only a missing setpriv, without which capabilities would leak, is thinkable.
   if ('error' in spawned) throw new SourceError('reader_failed', `no reader for ${mountPoint}: ${spawned.error}`);
@@ -150,8 +150,8 @@ function letGo(child: ChildProcess): void {
   for (const stream of [child.stdin, child.stdout]) if (stream instanceof Socket) stream.unref();
 }
 
-function childEnvironment(env: SourceEnvironment['env'], self: string): NodeJS.ProcessEnv {
-  const passed: NodeJS.ProcessEnv = { [PARENT_VARIABLE]: self };
+function childEnvironment(env: SourceEnvironment['env']): NodeJS.ProcessEnv {
+  const passed: NodeJS.ProcessEnv = {};
   for (const name of PASSED_VARIABLES) if (env[name] !== undefined) passed[name] = env[name];
   return passed;
 }

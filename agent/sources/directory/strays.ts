@@ -5,15 +5,16 @@
 import fs from 'node:fs';
 import path from 'node:path';
 
-/** How the reader child is called: `mjf-agent __read-directory MOUNT_POINT`. */
+/**
+ * How the reader child is called: `mjf-agent __read-directory MOUNT_POINT PARENT`. PARENT is `PID:START_TICKS`, so that the
+ * reader of another program that lives is no stray. Not in the environment, which nobody but its own user can read.
+ */
 export const READER_COMMAND = '__read-directory';
 /**
  * The child's command name in /proc. Looked at first, since reading the `cmdline` of any process that is stuck in a page
  * fault can block the reader itself, while `comm` cannot.
  */
 export const READER_COMM = 'mjf-reader';
-/** Environment variable that names the parent as `PID:START_TICKS`, so that a living other agent's reader is no stray. */
-export const PARENT_VARIABLE = 'MJF_READER_PARENT';
 
 const SIGKILL_BIT = 1n << 8n;
 
@@ -31,32 +32,35 @@ export function processIdentity(proc: string, pid: number | 'self'): string | un
 
 /**
  * Pids of readers of this mount that nobody waits for: killed and still there, or their parent is gone, or it is this
- * process (`self`) and they are not in `mine`. Never throws; what cannot be read does not count.
+ * process (`self`) and they are not in `mine`. Only those of our own user (`uid`). Never throws; what cannot
+ * be read does not count.
  */
 export function strayReaders(
   proc: string,
   mountPoint: string,
   self: string,
   mine: ReadonlySet<number>,
+  uid: number = process.geteuid?.() ?? -1,
 ): readonly number[] {
   const strays: number[] = [];
   for (const name of entriesOf(proc)) {
     if (!/^\d+$/.test(name) || textOf(proc, name, 'comm').trimEnd() !== READER_COMM) continue;
+    const status = textOf(proc, name, 'status');
+    // Anybody may call himself so, and would make the agent give up the share.
+    if (!belongsTo(status, uid)) continue;
     const args = textOf(proc, name, 'cmdline').split('\0');
-    if (args[args.indexOf(READER_COMMAND) + 1] !== mountPoint || !args.includes(READER_COMMAND)) continue;
-    const parent = textOf(proc, name, 'environ')
-      .split('\0')
-      .find((entry) => entry.startsWith(`${PARENT_VARIABLE}=`))
-      ?.slice(PARENT_VARIABLE.length + 1);
+    const [command, where, parent = ''] = args.slice(args.indexOf(READER_COMMAND));
+    if (command !== READER_COMMAND || where !== mountPoint) continue;
     const pid = Number(name);
-    const waitedFor =
-      parent === self
-        ? mine.has(pid)
-        : parent !== undefined && processIdentity(proc, Number.parseInt(parent, 10)) === parent;
-    if (!waitedFor || isKilled(textOf(proc, name, 'status'))) strays.push(pid);
+    const waitedFor = parent === self ? mine.has(pid) : processIdentity(proc, Number.parseInt(parent, 10)) === parent;
+    if (!waitedFor || isKilled(status)) strays.push(pid);
   }
   return strays;
 }
+
+/** All four of its users. */
+const belongsTo = (status: string, uid: number): boolean =>
+  new RegExp(`^Uid:${`\\s+${uid}`.repeat(4)}$`, 'm').test(status);
 
 /** SIGKILL pending in proc_pid_status(5): only a process stuck in the kernel shows that for longer than a moment. */
 function isKilled(status: string): boolean {

@@ -10,18 +10,17 @@ import { type MachineFacts, NO_FACTS } from '../../agent/sources/facts.ts';
 import { type Ec2Host, eventTime, isoSecs, META, standIn, TOKEN_PATH } from '../hosts/ec2.ts';
 import type { Fault } from '../hosts/metadata-host.ts';
 import { HOUR, MINUTE, SECOND, START } from '../lifetime/history.ts';
+import { failure, read } from './answers.ts';
 import {
   ABSENT,
   ACTION,
   asked,
   ec2Fixture,
-  failure,
   heartOn,
   NEGATIVE,
   noticeIn,
   presentText,
   REBALANCE,
-  read,
   SCHEDULED,
   TAGS,
   TARGET,

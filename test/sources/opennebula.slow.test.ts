@@ -9,22 +9,17 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import fc from 'fast-check';
 import pino from 'pino';
 import { systemClock } from '../../agent/clock.ts';
-import type { Answer, Observation, Reading, Side, StatedNotice } from '../../agent/lifetime/types.ts';
+import type { Answer, Observation, Reading, StatedNotice } from '../../agent/lifetime/types.ts';
 import { startDriver } from '../../agent/sources/driver.ts';
 import { type MachineFacts, NO_FACTS } from '../../agent/sources/facts.ts';
 import { type OpennebulaConfig, opennebulaSource } from '../../agent/sources/opennebula.ts';
 import { parseContext } from '../../agent/sources/opennebula-context.ts';
-import {
-  type ReadContext,
-  type Source,
-  type SourceEnvironment,
-  SourceError,
-  type TraceEntry,
-} from '../../agent/sources/source.ts';
+import { type Source, type SourceEnvironment, SourceError, type TraceEntry } from '../../agent/sources/source.ts';
 import { makeCertificates } from '../hosts/certificates.ts';
 import type { Fault } from '../hosts/metadata-host.ts';
 import { contextText, type OpennebulaHost, startOpennebulaHost } from '../hosts/opennebula.ts';
 import { history, MINUTE, payload, SECOND, START, source as sourceInfo } from '../lifetime/history.ts';
+import { codeOf, present, read, values } from './answers.ts';
 import { sourceEnvironment } from './environment.ts';
 
 /** Longer than a stand-in under load takes. */
@@ -60,29 +55,9 @@ function sourceOf(config: OpennebulaConfig = {}, environment: Partial<SourceEnvi
   return source;
 }
 
-async function read(source: Source, context: Partial<ReadContext> = {}): Promise<Answer> {
-  const result = await source.read({ signal: new AbortController().signal, fresh: true, patient: true, ...context });
-  if (result.outcome !== 'answer') assert.fail(result.detail);
-  return result.answer;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected a SourceError, got ${JSON.stringify(value)}`),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error.code;
-}
-
-function values(answer: Answer, side: Side = 'machine'): Readonly<Record<string, string>> {
-  const keys = Object.entries(answer[side]?.keys ?? {});
-  return Object.fromEntries(keys.flatMap(([key, each]) => (each.is === 'present' ? [[key, each.value]] : [])));
-}
 /** What is said of the notice; where OneGate fails before it has ever spoken, the mark of that. */
 const lcm = ({ notices }: Answer): Reading<StatedNotice> | undefined =>
   notices?.byId['lcm-state'] ?? notices?.byId['@onegate'];
-const present = (value: string): Reading<string> => ({ is: 'present', value });
 /** What OneGate saw. */
 const gets = (server: OpennebulaHost) => server.requests.filter(({ method }) => method === 'GET');
 
@@ -235,10 +210,15 @@ describe('the context', () => {
     assert.deepEqual(values(await read(source)), { total_cpu: '8' });
   });
 
-  it('is nowhere: no_context', async () => {
+  it('is nowhere: no_context, until udev has come to the drive and a root helper has copied it', async () => {
     const [source] = opennebulaSource.create({}, sourceEnvironment({ root }));
     assert.ok(source);
+    cleanups.push(() => source.close?.());
     assert.equal(await codeOf(read(source)), 'no_context');
+    await host({ TOTAL_CPU: '8' });
+    fs.mkdirSync(path.join(root, 'run/mjf-agent-drive'), { recursive: true });
+    fs.renameSync(contextDir(), path.join(root, 'run/mjf-agent-drive/CONTEXT'));
+    assert.deepEqual(values(await read(source)), { total_cpu: '8' });
   });
 });
 
@@ -423,6 +403,15 @@ describe('OneGate', () => {
     const answer = await read(sourceOf());
     assert.deepEqual(values(answer), { total_cpu: '8' });
     assert.deepEqual(lcm(answer), { is: 'unknown', error: 'refused' });
+  });
+
+  it('that came to know the context first does not keep the context’s keys from being told', async () => {
+    const server = await host({ HS06: '87.5' });
+    const source = sourceOf();
+    server.fault('/vm', { is: 'status', status: 503 });
+    // An answer to the site reads the context, as OneGate's own part does where it is asked sooner again.
+    await source.back?.tell?.({ can_terminate: '1' }, new AbortController().signal).catch(() => undefined);
+    assert.deepEqual(values(await read(source)), { hs06: '87.5' });
   });
 
   it('that dies later is a dead platform, although the context is at hand', async () => {

@@ -15,6 +15,7 @@ import { type Source, type SourceEnvironment, SourceError } from '../../agent/so
 import { type AzureHost, type AzureHostOptions, COMPUTE_PATH, EVENTS_PATH, startAzureHost } from '../hosts/azure.ts';
 import type { Fault } from '../hosts/metadata-host.ts';
 import { HOUR, history, MINUTE, payload, SECOND, START, source as sourceInfo } from '../lifetime/history.ts';
+import { codeOf } from './answers.ts';
 import { sourceEnvironment } from './environment.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -57,15 +58,6 @@ async function presentIn(source: Source, id: string): Promise<StatedNotice> {
   const notice = await noticeOf(source, id);
   if (notice?.is !== 'present') assert.fail(`${id} is ${JSON.stringify(notice)}`);
   return notice.value;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  const error = await promise.then(
-    () => assert.fail('expected a SourceError'),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error.code;
 }
 
 /** Notices that are in force by this answer alone, without the marks of failing parts. */

@@ -12,10 +12,11 @@ import { createLinkLocalClient } from '../../agent/sources/link-local.ts';
 import { type MjfConfig, mjfSource } from '../../agent/sources/mjf.ts';
 import { namesInListing } from '../../agent/sources/mjf-listing.ts';
 import { createMjfRound } from '../../agent/sources/mjf-round.ts';
-import { type Source, SourceError } from '../../agent/sources/source.ts';
+import type { Source } from '../../agent/sources/source.ts';
 import { makeCertificates } from '../hosts/certificates.ts';
 import { startMetadataHost } from '../hosts/metadata-host.ts';
 import { type Fault, type MjfHost, type MjfHostOptions, startMjfHost } from '../hosts/mjf.ts';
+import { failure, present } from './answers.ts';
 
 const SHUTDOWN = 'machinefeatures/shutdowntime';
 const TOTAL_CPU = 'machinefeatures/total_cpu';
@@ -85,18 +86,8 @@ function readingOf(answer: Answer, place: string): Reading<string> | undefined {
   return (folder === 'machinefeatures' ? answer.machine : answer.job)?.keys[key];
 }
 
-const present = (value: string): Reading<string> => ({ is: 'present', value });
 const unknown = (error: string): Reading<string> => ({ is: 'unknown', error });
 const ABSENT: Reading<string> = { is: 'absent' };
-
-async function failure(promise: Promise<unknown>): Promise<SourceError> {
-  const error = await promise.then(
-    () => assert.fail('expected a SourceError'),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error;
-}
 
 /** Paths asked since the last call. */
 function asked(server: MjfHost): readonly string[] {

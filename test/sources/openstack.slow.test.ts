@@ -5,14 +5,15 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import pino from 'pino';
 import { systemClock } from '../../agent/clock.ts';
-import type { Answer, Observation, Reading, Side } from '../../agent/lifetime/types.ts';
+import type { Answer, Observation, Reading } from '../../agent/lifetime/types.ts';
 import { startDriver } from '../../agent/sources/driver.ts';
 import { type MachineFacts, NO_FACTS } from '../../agent/sources/facts.ts';
 import { type OpenstackConfig, openstackSource } from '../../agent/sources/openstack.ts';
-import { type ReadContext, type Source, type SourceEnvironment, SourceError } from '../../agent/sources/source.ts';
+import type { Source, SourceEnvironment } from '../../agent/sources/source.ts';
 import type { Fault } from '../hosts/metadata-host.ts';
 import { type OpenstackHost, type OpenstackHostOptions, startOpenstackHost, UUID } from '../hosts/openstack.ts';
 import { HOUR, history, MINUTE, START, secs, source as sourceInfo } from '../lifetime/history.ts';
+import { codeOf, present, read, values } from './answers.ts';
 import { sourceEnvironment } from './environment.ts';
 
 const LATEST = '/openstack/latest';
@@ -48,29 +49,7 @@ function sourceAt(url: string, config: OpenstackConfig = {}, environment: Partia
   return source;
 }
 
-/** All endpoints, however long one of them takes; `fresh: false`: those that are due. */
-async function read(source: Source, context: Partial<ReadContext> = {}): Promise<Answer> {
-  const result = await source.read({ signal: new AbortController().signal, fresh: true, patient: true, ...context });
-  if (result.outcome !== 'answer') assert.fail(result.detail);
-  return result.answer;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  const error = await promise.then(
-    (value) => assert.fail(`expected a SourceError, got ${JSON.stringify(value)}`),
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof SourceError)) throw error;
-  return error.code;
-}
-
-/** What is present, by key. */
-function values(answer: Answer, side: Side = 'machine'): Readonly<Record<string, string>> {
-  const keys = Object.entries(answer[side]?.keys ?? {});
-  return Object.fromEntries(keys.flatMap(([key, each]) => (each.is === 'present' ? [[key, each.value]] : [])));
-}
 const machine = (answer: Answer, key: string): Reading<string> | undefined => answer.machine?.keys[key];
-const present = (value: string): Reading<string> => ({ is: 'present', value });
 const asked = (server: OpenstackHost): readonly string[] => server.requests.map((request) => request.path);
 const withLabel = { facts: { ...NO_FACTS, labels: ['config-2'] } };
 
@@ -406,6 +385,16 @@ describe('the config drive', () => {
     const server = await host();
     await server.close();
     assert.equal(await codeOf(read(sourceAt(server.url))), 'refused');
+  });
+
+  it('that udev comes to only later is read all the same', async () => {
+    const server = await host();
+    server.meta('total_cpu', '8');
+    await server.close();
+    const source = sourceAt(server.url);
+    assert.equal(await codeOf(read(source)), 'refused');
+    server.writeDrive(dropDir());
+    assert.deepEqual(values(await read(source)), { total_cpu: '8' });
   });
 
   it('that cannot be read is told beside what the service says, and taken when it can be read', async () => {
