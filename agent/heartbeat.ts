@@ -8,7 +8,7 @@ import { step } from './lifetime/step.ts';
 import type { Input, Instant, StepResult } from './lifetime/types.ts';
 
 /** Never sleep longer: timers of Node know neither suspend nor clock steps, so the clocks are compared this often. */
-const TICK_MS = 1_000;
+export const TICK_MS = 1_000;
 /** S4.2: a jump of the wall clock, or a tick later than this, means that the world may have changed meanwhile. */
 const JUMP_MS = 30_000;
 /** S4.2: how long the sources get to say what is true now before anything is done after a jump. */

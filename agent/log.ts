@@ -4,6 +4,7 @@
  */
 import pino, { type Logger } from 'pino';
 import type { LogLevel } from './config/log-levels.ts';
+import { withPriority } from './log/journal.ts';
 import { formatForPeople } from './log/people.ts';
 import { createSink, type LineSink } from './log/sink.ts';
 
@@ -13,6 +14,8 @@ export interface LogOptions {
   readonly level: LogLevel;
   /** Whether a person reads: own short format instead of JSON. */
   readonly tty: boolean;
+  /** Whether systemd's journal reads: the same JSON, with the priority in front for it. */
+  readonly journal?: boolean;
   /** Where lines go instead of stdout (tests, `demo`). Gets whole lines with their line feed. */
   readonly stream?: { write(text: string): unknown };
   /** Told how many lines were lost since the last call, because stdout is stuck or gone. */
@@ -34,7 +37,8 @@ export function createLog(options: LogOptions): Log {
   const sink: LineSink = options.stream
     ? passThrough(options.stream)
     : createSink({ fd: STDOUT_FD, onDrop: options.onDrop ?? (() => undefined) });
-  const destination = options.tty ? { write: (line: string) => sink.write(formatForPeople(line)) } : sink;
+  const form = options.tty ? formatForPeople : options.journal ? withPriority : undefined;
+  const destination = form === undefined ? sink : { write: (line: string) => sink.write(form(line)) };
   const log = pino(
     {
       level: options.level,

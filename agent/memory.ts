@@ -21,17 +21,17 @@ export function openMemory(
   identity: ReturnType<typeof readMachineIdentity>,
   now: Instant,
   bootWallMs: number,
-  onError: () => void,
+  onError: (of: 'journal' | 'state') => void,
 ): Memory {
   const { config, log } = options;
   const { machineId, bootId } = identity;
-  const { journal, restored } = openJournal({ dir: config.journalDir, bootId, log, onError });
+  const { journal, restored } = openJournal({ dir: config.journalDir, bootId, log, onError: () => onError('journal') });
   const stateFile = openStateFile({
     dir: config.stateDir,
     machineId,
     bootId,
     log,
-    onError,
+    onError: () => onError('state'),
     nowMs: now.wall,
     bootWallMs,
   });

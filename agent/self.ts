@@ -1,5 +1,4 @@
 /** How this very program is started again: as reader child, or by `demo`. */
-import path from 'node:path';
 
 export interface SelfCommand {
   readonly command: string;
@@ -7,11 +6,19 @@ export interface SelfCommand {
 }
 
 /**
- * From the running process: `node [options] main.cjs`, or the standalone executable alone, in which argv[1] is no script
- * but the executable again.
+ * From the running process: `node [options] main.cjs`, or the standalone executable alone, which brings its options along.
  */
 export function selfCommand(): SelfCommand {
   const script = process.argv[1];
-  const standalone = script === undefined || path.resolve(script) === process.execPath;
-  return { command: process.execPath, args: standalone ? [] : [...process.execArgv, script] };
+  const args = script === undefined || isStandalone() ? [] : [...process.execArgv, script];
+  return { command: process.execPath, args };
+}
+
+/**
+ * Asked of Node: the standalone executable's argv[1] is argv[0] once more, as it was called (`mjf-agent`, through $PATH or a
+ * link), and tells nothing. Node 20 before 20.16 cannot be asked; the executable carries a newer one.
+ */
+export function isStandalone(): boolean {
+  const sea = process.getBuiltinModule?.('node:sea') as { isSea?: () => boolean } | undefined;
+  return sea?.isSea?.() === true;
 }

@@ -49,9 +49,23 @@ test('boot id and the start of the boot: btime, else uptime, else now', (t) => {
   assert.equal(identity.bootWallMs(20_000), 20_000);
 });
 
+test('a container that is started again is in another boot, though the kernel is in the same', (t) => {
+  const started = (ticks: number): string => {
+    const stat = `1 (init) x) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 ${ticks} 22 23\n`;
+    return readMachineIdentity(
+      rootWith(t, { 'proc/sys/kernel/random/boot_id': 'B-1\n', ...(ticks < 0 ? {} : { 'proc/1/stat': stat }) }),
+      {},
+    ).bootId;
+  };
+  assert.equal(started(25), 'b-1', "a machine's own init");
+  assert.equal(started(-1), 'b-1', 'hidepid');
+  assert.equal(started(5_690_187), 'b-1+5690187');
+  assert.notEqual(started(5_690_187), started(5_690_188));
+});
+
 test('the real machine has a boot id, and it started before now', () => {
   const identity = readMachineIdentity('/', {});
-  assert.match(identity.bootId, /^[0-9a-f-]{36}$/);
+  assert.match(identity.bootId, /^[0-9a-f-]{36}(\+\d+)?$/);
   const startMs = identity.bootWallMs(Date.now());
   assert.ok(startMs > 0 && startMs <= Date.now());
 });

@@ -255,7 +255,7 @@ export function restoreState(
         ? value
         : {
             ...value,
-            notices: mapValues(notLongPast(value, bootWallMs, now), (held) => dismissReboot(held, bootWallMs)),
+            notices: mapValues(withoutOver(value, bootWallMs, now), (held) => dismissReboot(held, bootWallMs)),
           };
     } else if (sameBoot && key === 'tally' && hasShape<Tally>(value, 'ended')) {
       tally = withLastEnd(value, now);
@@ -360,7 +360,7 @@ function ofAnotherBoot(record: SourceRecord, bootWallMs: number): SourceRecord {
     pointersBefore: POINTER_NAMES.filter((name) => record.pointers[name] !== undefined),
     keys: { machine: mapValues(record.keys.machine, forget), job: mapValues(record.keys.job, forget) },
     derived: { machine: mapValues(record.derived.machine, forget), job: mapValues(record.derived.job, forget) },
-    notices: mapValues(record.notices, (held) => dismissReboot(anyTime(forget(held)), bootWallMs)),
+    notices: mapValues(ofAnyBoot(record.notices), (held) => dismissReboot(anyTime(forget(held)), bootWallMs)),
   };
 }
 
@@ -371,15 +371,20 @@ function anyTime(held: Held<KnownNotice>): Held<KnownNotice> {
 }
 
 /**
- * Without the operator's shutdowns that expired long ago (S1.8): nobody else would ever clear them. Only those over for more
- * than a day, since the clock of a machine that has just booted may be wrong by its time zone, and what it makes look expired
- * is still to come (clock-step.ts); and none of this boot, where a restart of the agent must not be what cancels (S3.7).
+ * Without what the operator said of the end of the boot before, and without his shutdowns that expired long ago (S1.8): nobody
+ * else would ever clear them. Of the latter only those over for more than a day, since the clock of a machine that has just
+ * booted may be wrong by its time zone, and what it makes look expired is still to come (clock-step.ts); and none of this boot,
+ * where a restart of the agent must not be what cancels (S3.7).
  */
-function notLongPast({ notices }: OperatorRecord, bootWallMs: number, now: Instant): OperatorRecord['notices'] {
+function withoutOver({ notices }: OperatorRecord, bootWallMs: number, now: Instant): OperatorRecord['notices'] {
   const isLongPast = ({ value: { kind, deadlineMs } }: Held<KnownNotice>): boolean =>
     DEADLINE_KINDS.has(kind) && deadlineMs !== null && deadlineMs < bootWallMs && now.wall - deadlineMs > LONG_PAST_MS;
-  return Object.fromEntries(Object.entries(notices).filter(([, held]) => !isLongPast(held)));
+  return Object.fromEntries(Object.entries(ofAnyBoot(notices)).filter(([, held]) => !isLongPast(held)));
 }
+
+/** Without those about the end of the boot before: it has come, or was called off. */
+const ofAnyBoot = (notices: OperatorRecord['notices']): OperatorRecord['notices'] =>
+  Object.fromEntries(Object.entries(notices).filter(([, { value }]) => value.thisBoot !== true));
 
 function dismissReboot(held: Held<KnownNotice>, bootWallMs: number): Held<KnownNotice> {
   const { kind, deadlineMs } = held.value;

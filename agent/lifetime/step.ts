@@ -96,6 +96,10 @@ function apply(state: State, input: Input, now: Instant, effects: Effect[]): Sta
     case 'operator_notice':
       return operatorReading(state, input.id.replace(OPERATOR_PREFIX, ''), { is: 'present', value: input.notice }, now);
     case 'operator_cancel': {
+      const { operator } = state;
+      // Of a host's notice it is the override that is taken back.
+      if (input.id !== undefined && !OPERATOR_PREFIX.test(input.id) && operator.ignored.includes(input.id))
+        return { ...state, operator: { ...operator, ignored: operator.ignored.filter((id) => id !== input.id) } };
       const ids =
         input.id === undefined ? Object.keys(state.operator.notices) : [input.id.replace(OPERATOR_PREFIX, '')];
       return ids.reduce((next, id) => operatorReading(next, id, { is: 'negative' }, now), state);

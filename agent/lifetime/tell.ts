@@ -36,14 +36,27 @@ export function tellChanges(before: Snapshot | null, after: Snapshot): Effect[] 
   for (const notice of after.notices) {
     const old = known.get(notice.id);
     known.delete(notice.id);
-    const fields = { notice: notice.id, kind: notice.kind, deadline: at(notice.deadlineMs), reason: notice.reason };
+    const fields = {
+      notice: notice.id,
+      kind: notice.kind,
+      deadline: at(notice.deadlineMs),
+      reason: notice.reason,
+      // Else one looks in vain for what came of it.
+      ...(notice.expired && { expired: true }),
+      ...(notice.ignored && { ignored: true }),
+    };
+    const but = notice.expired
+      ? ', but for a time before this boot: not acted on'
+      : notice.ignored
+        ? ', but ignored'
+        : '';
     // At the start they come from the memory of a former run, and were announced then.
     if (old === undefined && before === null)
-      effects.push(log('info', 'notice_restored', fields, `${notice.id}: ${notice.kind} still stands`));
+      effects.push(log('info', 'notice_restored', fields, `${notice.id}: ${notice.kind} still stands${but}`));
     else if (old === undefined)
-      effects.push(log('info', 'notice_new', fields, `${notice.id}: ${notice.kind} announced`));
+      effects.push(log('info', 'notice_new', fields, `${notice.id}: ${notice.kind} announced${but}`));
     else if (old.deadlineMs !== notice.deadlineMs || old.kind !== notice.kind)
-      effects.push(log('info', 'notice_changed', fields, `${notice.id}: ${notice.kind} changed`));
+      effects.push(log('info', 'notice_changed', fields, `${notice.id}: ${notice.kind} changed${but}`));
     if (notice.brokenPromise && !old?.brokenPromise)
       effects.push(log('warn', 'promise_broken', fields, `${notice.id} came with less notice than the host promises`));
   }

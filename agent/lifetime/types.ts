@@ -63,6 +63,8 @@ export interface StatedNotice {
   readonly minimumNoticeMs?: number;
   /** The platform waits for a word that it may begin (S5.4): `own` = the event is about this machine alone. */
   readonly awaits?: 'own' | 'shared';
+  /** About the end of this boot, and over with it. */
+  readonly thisBoot?: true;
 }
 
 /**
@@ -284,7 +286,7 @@ export type Input =
   /** Time passed, nothing else. */
   | { readonly type: 'tick' }
   | { readonly type: 'operator_notice'; readonly id: string; readonly notice: StatedNotice }
-  /** Without an id: every notice of the operator. */
+  /** Without an id: every notice of the operator. With that of a host's notice: its override. */
   | { readonly type: 'operator_cancel'; readonly id?: string }
   | { readonly type: 'ignore'; readonly id: string }
   | { readonly type: 'payload_registered'; readonly spec: PayloadSpec }

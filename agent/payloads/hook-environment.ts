@@ -3,7 +3,7 @@ import type { HookRun, Instant, Snapshot } from '../lifetime/types.ts';
 
 export interface HookContext {
   readonly run: HookRun;
-  readonly snapshot: Snapshot;
+  readonly snapshot: Pick<Snapshot, 'phase' | 'deadlineMs' | 'localDeadlineMs' | 'reason'>;
   readonly now: Instant;
   readonly runtimeDir: string;
   /** The agent's language setting. */

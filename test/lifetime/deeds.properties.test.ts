@@ -8,7 +8,7 @@ import { MINUTE, SECOND } from './history.ts';
 import { anything, live, type Move, type PayloadMove } from './moves.ts';
 
 /** A taste; .ci/run takes more of them, and to hunt there is `MJF_PROPERTY_RUNS=10000`. */
-const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 50);
+const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 30);
 const forAll = (check: (moves: readonly (Move | PayloadMove)[]) => void): void =>
   fc.assert(fc.property(anything, check), { numRuns: RUNS });
 

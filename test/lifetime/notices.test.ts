@@ -306,6 +306,17 @@ describe('S1.5 who replaces what', () => {
     h.says('directory', { machine: { total_cpu: '8', shutdowntime: secs(START + HOUR) } });
     assert.equal(h.snapshot().deadlineMs, START + HOUR);
   });
+  test('S1.5, S6.1 the override can be taken back: the host’s word counts again, over a restart too', () => {
+    const h = ignoring();
+    h.send({ type: 'operator_cancel', id: 'ec2/spot' });
+    h.send({ type: 'operator_cancel' });
+    assert.equal(h.snapshot().deadlineMs, null, 'of another notice, or none: it stands');
+    h.send({ type: 'operator_cancel', id: 'directory/shutdowntime' });
+    assert.equal(h.snapshot().deadlineMs, START + HOUR);
+    assert.equal(h.notice('directory/shutdowntime').ignored, false);
+    h.restart();
+    assert.equal(h.snapshot().deadlineMs, START + HOUR);
+  });
   test('S1.5 a wall limit can be overridden like any other notice', () => {
     const h = history();
     h.says('directory', { job: { wall_limit_secs: String(100 * 3600) } });

@@ -10,7 +10,7 @@ import { model } from './model.ts';
 import { anything, LENGTH, live, type Move, move, type PayloadMove, play } from './moves.ts';
 
 /** A taste; .ci/run takes more of them, and to hunt there is `MJF_PROPERTY_RUNS=10000`. */
-const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 60);
+const RUNS = Number(process.env['MJF_PROPERTY_RUNS'] ?? 40);
 
 const forAll = (check: (moves: readonly (Move | PayloadMove)[]) => void): void =>
   fc.assert(fc.property(anything, check), { numRuns: RUNS });

@@ -287,6 +287,19 @@ describe('S1.8 a reboot that has happened', () => {
       assert.equal(h.snapshot().deadlineMs, again, 'delisted and listed again it is another one');
     });
   }
+  test('S1.8 nor does what was about the end of the boot before count, whatever time it was given', () => {
+    const h = history();
+    h.says('ec2', {
+      notices: { spot: present('terminate', DEADLINE), shutdown: present('reboot', DEADLINE, { thisBoot: true }) },
+    });
+    h.restart();
+    assert.equal(h.snapshot().notices.length, 2, 'in its own boot it does');
+    h.restart({ reboot: true });
+    assert.deepEqual(
+      h.snapshot().notices.map(({ id }) => id),
+      ['ec2/spot'],
+    );
+  });
   test('S1.8 one whose time is still to come is not', () => {
     const h = history();
     h.says('ec2', event('reboot', START + HOUR));

@@ -23,6 +23,24 @@ describe('news', () => {
     assert.ok(!atStart.includes('notice_new'));
   });
 
+  it('S1.8, S1.5 of a notice that is not acted on it is said why', () => {
+    const marked = (mark: object): Snapshot => ({
+      ...announced,
+      notices: announced.notices.map((notice) => ({ ...notice, ...mark })),
+    });
+    const lineOf = (before: Snapshot | null, after: Snapshot) =>
+      tellChanges(before, after).find((effect) => effect.type === 'log' && effect.event.startsWith('notice_'));
+    for (const before of [null, quiet]) {
+      const expired = lineOf(before, marked({ expired: true }));
+      assert.ok(expired?.type === 'log' && /before this boot: not acted on$/.test(expired.message));
+      assert.equal(expired.fields['expired'], true);
+      const ignored = lineOf(before, marked({ ignored: true }));
+      assert.ok(ignored?.type === 'log' && /, but ignored$/.test(ignored.message));
+      const plain = lineOf(before, announced);
+      assert.ok(plain?.type === 'log' && !/but/.test(plain.message) && !('expired' in plain.fields));
+    }
+  });
+
   it('S4.3 a host’s clock is told when it begins to be planned with, and when it agrees again', () => {
     const [ahead] = tellChanges(quiet, withClock(quiet, 300));
     assert.ok(
