@@ -60,6 +60,7 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   const owners = new Map<string, number>();
   /** Until it is known what former runs left: names that have newer content since. */
   const overtaken = new Set<string>();
+  let isRead = spoolDir === null;
   let former: Former | null = spoolDir === null ? NOTHING_LEFT : null;
   let latest: SiteNews | null = null;
   /** What `shutdown_message` says or is to say at the site; undefined: nobody has looked yet. */
@@ -127,7 +128,8 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
   }
 
   function restore(entries: readonly SpoolEntry[]): void {
-    if (former !== null) return;
+    // What comes later than the end waits on disk for the next start.
+    if (closing && former !== null) return;
     const find = (lane: SpoolEntry['lane'], wanted: string) =>
       entries.find((entry) => entry.lane === lane && entry.name === wanted) ?? null;
     former = { unsaid: find('own', MESSAGE_FILE), said: find('said', MESSAGE_FILE) };
@@ -141,11 +143,21 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
         takeFile(name, file);
       } else spool.remove('files', name);
     }
-    overtaken.clear();
     const names = left.map(({ name }) => name);
     if (names.length > 0)
       log.info({ event: 'report_restored', files: names }, `${names.length} files for the site are left from before`);
+    // Of what has not been said, and of the answer, it is judged now with what was said before this run.
+    if (word === null) word = undefined;
+    shown = null;
     speak();
+  }
+
+  /** A disk that was too slow for the beginning may still have something: nobody has heard it, or ever would. */
+  async function restoreLate(): Promise<void> {
+    const [first, found] = await Promise.all([spool.restored, spool.found, restored]);
+    if (found !== first) restore(found);
+    isRead = true;
+    overtaken.clear();
   }
 
   /** Says what is not said yet; nothing where there is nobody to say it to. */
@@ -219,6 +231,7 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
 
   startBeating();
   const restored = spool.restored.then(restore);
+  void restoreLate();
 
   return {
     name: 'joboutputs',
@@ -241,7 +254,7 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
       if (isAnothers(name, uid)) return 'taken';
       const file = { body, uid };
       if (!hasRoom(name, file)) return 'full';
-      if (former === null) overtaken.add(name);
+      if (!isRead) overtaken.add(name);
       remember(name, uid);
       takeFile(name, file);
       await spool.save('files', name, body, uid);

@@ -58,7 +58,8 @@ interface Waiting {
   readonly always: boolean;
   readonly pauseMostMs: number | null;
   readonly failures: number;
-  /** performance.now() */
+  /** performance.now(), as below: since when the other end lacks something under this name. */
+  readonly sinceMono: number;
   readonly notBefore: number;
 }
 
@@ -188,6 +189,7 @@ export function openOutbox(options: OutboxOptions): Outbox {
     if (item.always) there.delete(name);
     else there.set(name, { digest, atMono: performance.now() });
     count('mjf_reports_total', { reporter, outcome: 'delivered' });
+    count('mjf_report_delay_seconds_total', { reporter }, (performance.now() - item.sinceMono) / 1000);
     if (failing) log.info({ event: 'report_recovered', reporter }, `${reporter}: the site takes reports again`);
     failing = false;
     away = { failures: 0, untilMono: 0 };
@@ -199,7 +201,8 @@ export function openOutbox(options: OutboxOptions): Outbox {
       return;
     }
     // Overtaken by newer content while it was on its way: that one has its own turn, at its own time.
-    waiting.set(name, { ...current, failures: 0, notBefore: closing ? 0 : dueAt(name, current) });
+    const sinceMono = performance.now();
+    waiting.set(name, { ...current, failures: 0, sinceMono, notBefore: closing ? 0 : dueAt(name, current) });
   }
 
   /** Without the failures of those before it. */
@@ -232,7 +235,9 @@ export function openOutbox(options: OutboxOptions): Outbox {
       const isHeld = current !== undefined && current.failures > 0 && (current.urgent || !urgent);
       const held = isHeld ? current : { failures: 0, notBefore: dueAt(name, { urgent, always }) };
       const { failures, notBefore } = held;
-      enqueue({ name, body, digest, urgent, always, pauseMostMs: pauseMostMs ?? null, failures, notBefore });
+      const sinceMono = current?.sinceMono ?? performance.now();
+      const more = { urgent, always, pauseMostMs: pauseMostMs ?? null, failures, sinceMono, notBefore };
+      enqueue({ name, body, digest, ...more });
     },
     pending: () => [...waiting.keys()],
     drop: (name) => void waiting.delete(name),

@@ -34,8 +34,11 @@ export interface Reporter {
 
 export interface ReporterEnvironment {
   readonly log: Logger;
-  /** `mjf_reports_total{reporter,outcome}`: delivered, failed (tried again), refused (dropped for good). */
-  readonly count: (metric: string, labels: Readonly<Record<string, string>>) => void;
+  /**
+   * `mjf_reports_total{reporter,outcome}`: delivered, failed (tried again), refused (dropped for good); and by how many seconds
+   * the delivered ones were late, `mjf_report_delay_seconds_total{reporter}`.
+   */
+  readonly count: (metric: string, labels: Readonly<Record<string, string>>, by?: number) => void;
   /** The way back to the host of a source that is in use; see ports.ts. */
   readonly back: SpeakBack;
 }

@@ -44,6 +44,8 @@ type Entry = Header & { readonly body: Buffer };
 export interface Spool {
   /** What former runs left, in the order in which it was saved. Empty after DISK_BOUND_MS of silence. */
   readonly restored: Promise<readonly SpoolEntry[]>;
+  /** The same array however late it is, and the true one where `restored` gave up: a boot keeps its disk busy for long. */
+  readonly found: Promise<readonly SpoolEntry[]>;
   /** Replaces what is kept under this name. Fulfils with whether it is on disk, after DISK_BOUND_MS at the latest. */
   save(lane: Lane, name: string, body: Buffer, uid?: number): Promise<boolean>;
   remove(lane: Lane, name: string): void;
@@ -85,6 +87,11 @@ export function openSpool(options: SpoolOptions): Spool {
       log.warn({ event: 'spool_failed', dir, error: code }, `reports cannot be kept on disk (${code}), only in memory`);
   }
 
+  function recovered(): void {
+    if (fault !== null) log.info({ event: 'spool_recovered', dir }, 'reports are kept on disk again');
+    fault = null;
+  }
+
   async function restore(): Promise<readonly SpoolEntry[]> {
     const found: Entry[] = [];
     let bytes = 0;
@@ -104,6 +111,7 @@ export function openSpool(options: SpoolOptions): Spool {
       given.add(fileOf(lane, name));
       written.add(fileOf(lane, name));
     }
+    recovered();
     return found.map(({ lane, name, body, uid, boot: of }) => ({ lane, name, body, uid, sameBoot: of === boot }));
   }
 
@@ -149,8 +157,7 @@ export function openSpool(options: SpoolOptions): Spool {
     }
     await syncDir(dir);
     written.add(fileOf(lane, name));
-    if (fault !== null) log.info({ event: 'spool_recovered', dir }, 'reports are kept on disk again');
-    fault = null;
+    recovered();
     return true;
   }
 
@@ -177,8 +184,10 @@ export function openSpool(options: SpoolOptions): Spool {
     return orAfterBound(done, false, () => failed('timeout'));
   }
 
+  const found = inTurn<readonly SpoolEntry[]>(restore, []);
   return {
-    restored: orAfterBound(inTurn(restore, []), [], () => failed('timeout')),
+    restored: orAfterBound(found, [], () => failed('timeout')),
+    found,
     save,
     remove(lane, name) {
       if (given.delete(fileOf(lane, name))) void inTurn(() => unlink(fileOf(lane, name)), undefined);
@@ -190,8 +199,10 @@ export function openSpool(options: SpoolOptions): Spool {
   };
 }
 
+const NOTHING: readonly SpoolEntry[] = [];
 const NO_SPOOL: Spool = {
-  restored: Promise.resolve([]),
+  restored: Promise.resolve(NOTHING),
+  found: Promise.resolve(NOTHING),
   save: async () => false,
   remove: () => {},
   holds: () => false,

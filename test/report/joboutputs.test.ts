@@ -11,6 +11,7 @@ import type { SiteNews } from '../../agent/report/reporter.ts';
 import { type MjfHost, startMjfHost } from '../hosts/mjf.ts';
 import { logLines } from '../support/log-lines.ts';
 import { snapshotOf } from '../support/snapshot.ts';
+import { slowDisk } from './slow-disk.ts';
 
 const NOWHERE: JobOutputsConfig = {
   enabled: true,
@@ -26,7 +27,7 @@ const NOWHERE: JobOutputsConfig = {
 const WRITER = 'if [ "$4" = remove ]; then rm -f "$2/$3"; else cat > "$2/.new" && mv "$2/.new" "$2/$3"; fi';
 const SHELL = { command: '/bin/sh', args: ['-c', WRITER, 'sh'] };
 /** Generous: only a broken test waits so long. */
-const GIVE_UP_MS = 20_000;
+const GIVE_UP_MS = 60_000;
 const HERE = { machineId: 'machine-1', bootId: 'boot-1' };
 const STOPPED: FinalWord = { code: 100, text: 'Shutdown as requested by the host' };
 const BUSY: MachineAnswer = { now: false, atMs: 1_766_450_000_000, mustNotUntilMs: null, progress: 0.25 };
@@ -403,6 +404,41 @@ test('a last word left over: of a former boot it goes out; of this one only whil
   await after.close();
   assert.deepEqual(host.taken, [{ name: 'shutdown_message', text: `100 ${STOPPED.text}` }]);
   assert.deepEqual(fs.readdirSync(rebooted), []);
+});
+
+test('a disk that was too slow when the machine booted: what it has goes out when it answers', async (t) => {
+  const host = await site(t);
+  const spoolDir = path.join(place(t), 'outbox');
+  host.fault('*', { is: 'status', status: 503 });
+  const first = open(t, { url: at(host) }, { spoolDir });
+  first.update(news(STOPPED));
+  for (const name of ['a', 'b']) assert.equal(await first.put(name, Buffer.from('old')), 'stored');
+  await until(() => fs.existsSync(path.join(spoolDir, 'own.shutdown_message')));
+  await closeUnheard(t, first);
+  host.recover();
+
+  const disk = slowDisk(t);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const rebooted = open(t, { url: at(host) }, { spoolDir, identity: { ...HERE, bootId: 'boot-2' } });
+  rebooted.update(news(null));
+  t.mock.timers.tick(5_000);
+  t.mock.timers.reset();
+  await new Promise(setImmediate);
+  assert.ok(rebooted.events().includes('spool_failed'));
+  void rebooted.put('b', Buffer.from('new'));
+  await host.took(1);
+  disk.answer();
+  await host.took(3);
+  await rebooted.close();
+  assert.deepEqual(
+    [...host.taken].sort((x, y) => (x.name < y.name ? -1 : 1)),
+    [
+      { name: 'a', text: 'old' },
+      { name: 'b', text: 'new' },
+      { name: 'shutdown_message', text: `100 ${STOPPED.text}` },
+    ],
+  );
+  assert.deepEqual(fs.readdirSync(spoolDir), []);
 });
 
 test('after a restart: a message in a directory goes when it is true no longer, an answer does not stay behind', async (t) => {

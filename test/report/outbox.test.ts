@@ -28,6 +28,8 @@ interface Bed {
   readonly attempts: Attempt[];
   readonly settled: string[];
   readonly counts: string[];
+  /** Seconds that what was delivered had waited. */
+  readonly delays: readonly number[];
   readonly events: () => string[];
   /** The one that waits for its answer. */
   last(): Attempt;
@@ -42,11 +44,15 @@ function bed(t: TestContext, options: Partial<OutboxOptions> = {}): Bed {
   const attempts: Attempt[] = [];
   const settled: string[] = [];
   const counts: string[] = [];
+  const delays: number[] = [];
   const { log, take } = logLines();
   const box = openOutbox({
     reporter: 'test',
     log,
-    count: (_metric, { outcome = '' }) => void counts.push(outcome),
+    count(metric, { outcome = '' }, by = 1) {
+      if (metric === 'mjf_report_delay_seconds_total') delays.push(by);
+      else counts.push(outcome);
+    },
     settled: (name, outcome) => void settled.push(`${name} ${outcome}`),
     deliver: (name, body, signal) =>
       new Promise((resolve) => {
@@ -69,6 +75,7 @@ function bed(t: TestContext, options: Partial<OutboxOptions> = {}): Bed {
     attempts,
     settled,
     counts,
+    delays,
     events: () => take().map(({ event }) => event),
     last: () => attempts.at(-1) ?? assert.fail('nothing was sent'),
     async pass(ms) {
@@ -96,6 +103,22 @@ test('what is wanted in one go is judged together: the latest content of a name 
   assert.deepEqual(said(attempts), ['a=2', 'b=3']);
   assert.deepEqual(settled, ['a delivered', 'b delivered']);
   assert.deepEqual(box.pending(), []);
+});
+
+test('what is delivered late says so: from the first time that it was wanted, over failures and newer content', async (t) => {
+  const { box, delays, last, pass } = bed(t);
+  box.want('a', Buffer.from('1'));
+  await settle();
+  await last().answer({ code: 'timeout', final: false });
+  await pass(500);
+  box.want('a', Buffer.from('2'));
+  await pass(500);
+  await last().answer();
+  assert.deepEqual(delays, [1]);
+  box.want('b', Buffer.from('3'));
+  await settle();
+  await last().answer();
+  assert.deepEqual(delays, [1, 0]);
 });
 
 test('the same is not sent twice, but for a heartbeat', async (t) => {

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openSpool, type Spool } from '../../agent/report/spool.ts';
 import { logLines } from '../support/log-lines.ts';
+import { slowDisk } from './slow-disk.ts';
 
 const HERE = { machineId: 'machine-1', bootId: 'boot-1' };
 
@@ -180,6 +181,21 @@ test('a disk that hangs holds up neither the rest nor for ever, and is given no 
   await spool.idle();
   assert.deepEqual(events(), ['spool_recovered']);
   assert.ok(spool.holds('files', 'f0') && !spool.holds('files', 'f39'));
+});
+
+test('a disk that is only slow is not waited for, and what it has is not lost', async (t) => {
+  const dir = place(t);
+  await open(dir).spool.save('own', 'a', Buffer.from('1'));
+  const disk = slowDisk(t);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { spool, events } = open(dir);
+  t.mock.timers.tick(5_000);
+  assert.deepEqual(await left(spool), []);
+  assert.deepEqual(events(), ['spool_failed']);
+  disk.answer();
+  assert.deepEqual(await left({ ...spool, restored: spool.found }), ['own a 1']);
+  assert.ok(spool.holds('own', 'a'));
+  assert.deepEqual(events(), ['spool_recovered']);
 });
 
 test('without a directory nothing is kept and nothing complained of', async () => {
