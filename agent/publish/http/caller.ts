@@ -50,7 +50,8 @@ const EXPLANATIONS: Readonly<
   own_row: 'the kernel does not show this connection as established',
   client_row: 'the kernel does not show the other end of this connection on this machine',
   client_closed: 'the other end of this connection is closed already',
-  unmapped_user: 'the user at the other end has no number here (another user namespace?)',
+  unmapped_user:
+    'the user at the other end is 65534, which stands for every user without a number here: run as a user of your own',
   not_loopback: 'the other end is not on this machine',
   changed: 'the other end of this connection changed hands while the request was read',
   error: 'the socket tables of the kernel cannot be read',
@@ -116,16 +117,11 @@ export function createCallers(options: {
       const { socket } = request;
       const channel = channelOf(socket);
       if (channel.kind === 'operator') return;
-      if (access === 'operator')
-        throw refusal(403, 'operator_only', 'Only the operator may do this, through admin.sock.');
+      if (access === 'operator') throw refusal('operator_only', 'Only the operator may do this, through admin.sock.');
       if (channel.kind === 'reader') {
-        throw refusal(
-          403,
-          'read_only',
-          'agent.sock is read-only and does not tell who calls. Use the loopback address.',
-        );
+        throw refusal('read_only', 'agent.sock is read-only and does not tell who calls. Use the loopback address.');
       }
-      if (!channel.loopback) throw refusal(403, 'read_only', 'This address is read-only. Use the loopback address.');
+      if (!channel.loopback) throw refusal('read_only', 'This address is read-only. Use the loopback address.');
       const peer = known.get(socket) ?? (await lookUp(socket));
       // Also if it is refused before its body has come: its next request shall not cost this look again.
       known.set(socket, peer);
@@ -163,14 +159,14 @@ export function maySee(caller: Caller, uid: number): boolean {
 }
 
 const tooOften = () =>
-  refusal(429, 'rate_limited', 'Too many requests that need the caller identified. Ask again.', {
+  refusal('rate_limited', 'Too many requests that need the caller identified. Ask again.', {
     headers: { 'retry-after': '1' },
   });
 
 function unidentified(why: keyof typeof EXPLANATIONS) {
   // A client that hung up before it could be asked for: nobody is told, and nothing was done.
   const code = why === 'client_closed' ? 'client_gone' : 'unidentified';
-  return refusal(403, code, `The caller cannot be identified: ${EXPLANATIONS[why]}.`);
+  return refusal(code, `The caller cannot be identified: ${EXPLANATIONS[why]}.`);
 }
 
 async function peerOf(
@@ -185,9 +181,12 @@ async function peerOf(
     const fd = descriptorOf(socket);
     const link = fd === undefined ? '' : readlinkSync(path.join(procRoot, 'self/fd', String(fd)));
     const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
-    if (inode === undefined) return { ok: false, why: 'own_row' };
+    if (inode === undefined) return { ok: false, why: socket.destroyed ? 'client_closed' : 'own_row' };
     // Through the thread pool: a large table takes the kernel some 10 ms, which no signal should wait for.
-    return await lookForPeer(readTables, inode);
+    const verdict = await lookForPeer(readTables, inode);
+    // A connection that the client has reset stands in no table any more.
+    const isReset = !verdict.ok && verdict.why === 'own_row' && socket.destroyed;
+    return isReset ? { ok: false, why: 'client_closed' } : verdict;
   } catch {
     return { ok: false, why: 'error' };
   }

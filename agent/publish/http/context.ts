@@ -5,6 +5,7 @@ import type { AgentPort } from '../../ports.ts';
 import type { HttpBounds } from './bounds.ts';
 import type { Callers } from './caller.ts';
 import type { Hub } from './hub.ts';
+import type { StatusPage } from './root.ts';
 
 export interface HttpContext {
   readonly port: AgentPort;
@@ -14,6 +15,8 @@ export interface HttpContext {
   readonly callers: Callers;
   readonly clock: Clock;
   readonly version: string;
+  /** null: this program has none. */
+  readonly page: StatusPage | null;
   /** The id on every answer (instance.ts). */
   readonly instance: string;
   /** Real directory of the published tree: `views/TOKEN` of a payload lies in it. */

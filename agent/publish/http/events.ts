@@ -4,37 +4,25 @@ import type { FastifyInstance } from 'fastify';
 import type { Publication } from '../../ports.ts';
 import { bareEtag } from '../etag.ts';
 import type { HttpContext } from './context.ts';
+import { eventsDoc } from './docs/lifetime.ts';
 
 /** How long a client waits before it comes again, ms; a restart of the agent takes about as long. */
 const CLIENT_RETRY_MS = 2_000;
 
 export function addEventRoutes(app: FastifyInstance, context: HttpContext): void {
-  app.get(
-    '/v1/events',
-    {
-      config: {
-        access: 'read',
-        doc: {
-          summary: 'Server-sent events: `lifetime` with the whole document at each change',
-          stream: 'Event id is the ETag without quotes; a known Last-Event-ID gets nothing until the next change.',
-        },
-      },
-      schema: { headers: { type: 'object', properties: { 'last-event-id': { type: 'string' } } } },
-    },
-    (request, reply) => {
-      reply.header('content-type', 'text/event-stream; charset=utf-8').header('cache-control', 'no-store');
-      if (request.method === 'HEAD') return reply.send('');
-      const release = context.hub.admit();
-      const id = request.headers['last-event-id'];
-      reply.hijack();
-      // Headers given to the reply do not reach a response that left fastify's care.
-      for (const [name, value] of Object.entries(reply.getHeaders())) {
-        if (value !== undefined) reply.raw.setHeader(name, value);
-      }
-      stream(context, reply.raw, typeof id === 'string' ? bareEtag(id) : null, release);
-      return reply;
-    },
-  );
+  app.get('/v1/events', { config: { access: 'read', doc: eventsDoc } }, (request, reply) => {
+    const release = request.method === 'HEAD' ? null : context.hub.admit();
+    reply.header('content-type', 'text/event-stream; charset=utf-8').header('cache-control', 'no-store');
+    if (release === null) return reply.send('');
+    const id = request.headers['last-event-id'];
+    reply.hijack();
+    // Headers given to the reply do not reach a response that left fastify's care.
+    for (const [name, value] of Object.entries(reply.getHeaders())) {
+      if (value !== undefined) reply.raw.setHeader(name, value);
+    }
+    stream(context, reply.raw, typeof id === 'string' ? bareEtag(id) : null, release);
+    return reply;
+  });
 }
 
 /**

@@ -6,11 +6,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Side, SnapshotFeature } from '../../lifetime/types.ts';
 import { etagOf, matchesEtag } from '../etag.ts';
 import type { HttpContext } from './context.ts';
+import { type Directory, listingDoc, valueDoc } from './docs/features.ts';
 import { sendAbsent } from './problem.ts';
 
 type Values = Readonly<Record<string, string>>;
 type Provenance = Readonly<Record<string, SnapshotFeature>>;
-const SIDES: readonly (readonly [string, Side])[] = [
+const SIDES: readonly (readonly [Exclude<Directory, 'jobstatus'>, Side])[] = [
   ['machinefeatures', 'machine'],
   ['jobfeatures', 'job'],
 ];
@@ -22,7 +23,12 @@ const keyParams = {
   type: 'object',
   properties: { key: { type: 'string', description: 'Name of the key, [a-z0-9_]+' } },
 } as const;
-const tokenParams = { type: 'object', properties: { token: { type: 'string' } } } as const;
+const tokenParams = {
+  type: 'object',
+  properties: {
+    token: { type: 'string', description: 'Secret name of the view, from the answer to the registration' },
+  },
+} as const;
 const viewParams = { type: 'object', properties: { ...tokenParams.properties, ...keyParams.properties } } as const;
 
 export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): void {
@@ -35,7 +41,7 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
       return [publication[side], publication.snapshot[side]];
     });
 
-    const { listing, value } = configOf(directory);
+    const { listing, value } = configOf(directory, true);
     const viewOf = (token: string): Values | undefined => {
       const { views, machine } = port.publication();
       const view = Object.hasOwn(views, token) ? views[token] : undefined;
@@ -45,11 +51,10 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
       const values = viewOf(request.params.token);
       return values === undefined ? sendAbsent(reply) : sendListing(request, reply, values);
     };
-    const view = `/p/:token/${directory}`;
+    const view = `/p/:token/${directory}/`;
     app.get(view, { config: listing, schema: { params: tokenParams } }, listView);
-    app.get(`${view}/`, { config: listing, schema: { params: tokenParams } }, listView);
     app.get<{ Params: { token: string; key: string } }>(
-      `${view}/:key`,
+      `${view}:key`,
       { config: value, schema: { params: viewParams } },
       (request, reply) => {
         const values = viewOf(request.params.token);
@@ -58,10 +63,9 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
     );
   }
 
-  function addDirectory(directory: string, shown: () => readonly [Values, Provenance]): void {
+  function addDirectory(directory: Directory, shown: () => readonly [Values, Provenance]): void {
     const { listing, value } = configOf(directory);
     const list = (request: FastifyRequest, reply: FastifyReply) => sendListing(request, reply, shown()[0]);
-    app.get(`/${directory}`, { config: listing }, list);
     app.get(`/${directory}/`, { config: listing }, list);
     app.get<{ Params: { key: string } }>(
       `/${directory}/:key`,
@@ -102,8 +106,7 @@ export function addFeatureRoutes(app: FastifyInstance, context: HttpContext): vo
   }
 }
 
-const configOf = (directory: string) =>
-  ({
-    listing: { access: 'read', doc: { summary: `Keys of ${directory}, one a line`, text: 'Names of keys' } },
-    value: { access: 'read', doc: { summary: `One value of ${directory}`, text: 'Value and newline', absent: true } },
-  }) as const;
+const configOf = (directory: Directory, ofPayload = false) => ({
+  listing: { access: 'read', doc: listingDoc(directory, ofPayload) } as const,
+  value: { access: 'read', doc: valueDoc(directory, ofPayload) } as const,
+});

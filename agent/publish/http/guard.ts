@@ -3,11 +3,12 @@
  * rebound name, no proxy request gets in; whoever changes something is identified. And how errors leave.
  */
 import type { IncomingMessage } from 'node:http';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { INSTANCE_HEADER } from '../../instance.ts';
 import type { Access } from './caller.ts';
 import { channelOf } from './channel.ts';
 import type { HttpContext } from './context.ts';
+import { explained } from './explained.ts';
 import { ProblemError, refusal, sendAbsent, sendProblem } from './problem.ts';
 import { createRefusalLog } from './refusals.ts';
 
@@ -47,7 +48,7 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
     const { raw } = request;
     // A report of ours that came back, by whatever way: taken, it would be sent on to ourselves for ever.
     if (raw.headers[INSTANCE_HEADER] === context.instance)
-      throw refusal(508, 'own_output', 'This request comes from the agent itself.');
+      throw refusal('own_output', 'This request comes from the agent itself.');
     checkTarget(raw);
     checkHost(raw);
     checkOrigin(raw);
@@ -55,12 +56,12 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
       const target = raw.url ?? '';
       const allowed = allowedMethods(target);
       if (allowed.length > 0) {
-        throw new ProblemError(405, 'method_not_allowed', `Only ${allowed.join(', ')} here.`, {
+        throw new ProblemError('method_not_allowed', `Only ${allowed.join(', ')} here.`, {
           headers: { allow: allowed.join(', ') },
         });
       }
       if (FEATURE_PATH.test(target)) return sendAbsent(reply);
-      throw new ProblemError(404, 'not_found', 'There is nothing here. GET / lists what there is.');
+      throw new ProblemError('not_found', 'There is nothing here. GET / lists what there is.');
     }
     if (raw.method !== 'GET' && raw.method !== 'HEAD' && request.routeOptions.config.anyBody !== true) checkJson(raw);
     await callers.before(raw, accessOf(request));
@@ -78,7 +79,7 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
 
   app.setErrorHandler((error, request, reply) => {
     if (error instanceof ProblemError) {
-      const { statusCode, code, message, options } = error;
+      const { code, message, options } = error;
       if (options.refused === true) {
         const caller = callers.of(request.raw);
         const uid = options.uid ?? (caller.kind === 'user' ? caller.uid : null);
@@ -91,11 +92,13 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
         });
       }
       if (options.headers !== undefined) reply.headers(options.headers);
-      return sendProblem(reply, statusCode, code, message);
+      const { pointer } = options;
+      return sendProblem(reply, code, message, pointer === undefined ? [] : [{ detail: message, pointer }]);
     }
-    const { status, code, detail } = describe(error);
-    if (status >= 500) context.log.error({ event: 'http_error', err: error }, 'a request failed inside the agent');
-    return sendProblem(reply, status, code, detail);
+    const { code, detail, errors } = explained(error);
+    if (code === 'internal')
+      context.log.error({ event: 'http_error', err: error }, 'a request failed inside the agent');
+    return sendProblem(reply, code, detail, errors);
   });
 
   function allowedMethods(target: string): string[] {
@@ -108,10 +111,12 @@ export function addGuard(app: FastifyInstance, context: HttpContext): void {
 }
 
 /** For targets that fastify's router cannot read (bad percent-encoding, endless names); no hook runs for these. */
-export function refuseUnreadable(request: FastifyRequest, reply: FastifyReply): void {
+export function refuseUnreadable(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   reply.headers(SECURITY_HEADERS);
   if (FEATURE_PATH.test(request.raw.url ?? '')) void sendAbsent(reply);
-  else void sendProblem(reply, 400, 'bad_target', 'The request target cannot be read.');
+  else if (error.code === 'FST_ERR_MAX_PARAM_LENGTH')
+    void sendProblem(reply, 'path_too_long', 'No name here is that long.');
+  else void sendProblem(reply, 'bad_path', 'The path cannot be read: a % must be followed by two hexadecimal digits.');
 }
 
 function accessOf(request: FastifyRequest): Access {
@@ -122,7 +127,7 @@ function accessOf(request: FastifyRequest): Access {
 function checkTarget(request: IncomingMessage): void {
   // The router would strip scheme and authority and answer: `GET http://evil/v1/lifetime` got 200 from fastify.
   if (request.url?.startsWith('/') !== true)
-    throw refusal(400, 'absolute_target', 'Only paths are served here, this is no proxy.');
+    throw refusal('absolute_target', 'Only paths are served here, this is no proxy.');
 }
 
 function checkHost(request: IncomingMessage): void {
@@ -130,23 +135,23 @@ function checkHost(request: IncomingMessage): void {
   if (channel.kind !== 'tcp') return;
   // RFC 9112, 3.2: Node keeps the first of two, others behind or before us might keep the second.
   if (request.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length > 1) {
-    throw refusal(400, 'two_hosts', 'There must be one Host header.');
+    throw refusal('two_hosts', 'There must be one Host header.');
   }
   const host = request.headers.host ?? '';
   if (LOCAL_HOST.test(host)) return;
   // An address that the operator added answers to itself: a literal address cannot be rebound.
   if (!channel.loopback && withoutPort(host) === request.socket.localAddress?.replace(/^::ffff:/i, '')) return;
-  throw refusal(403, 'foreign_host', 'The Host header must name localhost, 127.0.0.1 or [::1].');
+  throw refusal('foreign_host', 'The Host header must name localhost, 127.0.0.1 or [::1].');
 }
 
 function checkOrigin(request: IncomingMessage): void {
   const { origin } = request.headers;
   if (origin !== undefined && !LOCAL_ORIGIN.test(origin)) {
-    throw refusal(403, 'foreign_origin', 'Requests from web pages of another origin are refused.');
+    throw refusal('foreign_origin', 'Requests from web pages of another origin are refused.');
   }
   const site = request.headers['sec-fetch-site'];
   if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-    throw refusal(403, 'cross_site', 'Requests from web pages of another site are refused.');
+    throw refusal('cross_site', 'Requests from web pages of another site are refused.');
   }
 }
 
@@ -156,28 +161,10 @@ function checkJson(request: IncomingMessage): void {
   const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
   const empty = headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
   if (type === 'application/json' || (type === undefined && empty && request.method === 'DELETE')) return;
-  throw refusal(415, 'not_json', 'The body must be application/json.');
-}
-
-function describe(error: unknown): { status: number; code: string; detail: string } {
-  if (
-    error instanceof Error &&
-    'statusCode' in error &&
-    typeof error.statusCode === 'number' &&
-    error.statusCode < 500
-  ) {
-    const code = 'validation' in error ? 'invalid' : 'code' in error ? String(error.code) : 'bad_request';
-    const known: Readonly<Record<string, string>> = {
-      FST_ERR_CTP_BODY_TOO_LARGE: 'too_large',
-      FST_ERR_VALIDATION: 'invalid',
-    };
-    return {
-      status: error.statusCode,
-      code: known[code] ?? (code.startsWith('FST_') ? 'bad_request' : code),
-      detail: error.message,
-    };
-  }
-  return { status: 500, code: 'internal', detail: 'The agent failed on this request; its log says more.' };
+  throw refusal(
+    'not_json',
+    "The body must be application/json: curl -H 'content-type: application/json' -d …, or curl --json.",
+  );
 }
 
 function withoutPort(host: string): string {

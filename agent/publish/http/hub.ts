@@ -39,7 +39,6 @@ export function createHub(port: AgentPort, maxStreams: number): Hub {
       if (taken >= maxStreams) {
         port.count('mjf_http_streams_dropped_total', { reason: 'full' });
         throw new ProblemError(
-          503,
           'too_many_streams',
           `All ${maxStreams} places of those who wait for a change are taken.`,
           {

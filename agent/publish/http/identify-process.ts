@@ -12,6 +12,7 @@ import type { Caller } from '../../ports.ts';
 import { maySee } from './caller.ts';
 import { createGroupScan } from './group-scan.ts';
 import { ProblemError, refusal } from './problem.ts';
+import type { ProblemCode } from './problem-catalogue.ts';
 
 /** The parent of all kernel threads. */
 const KTHREADD_PID = 2;
@@ -55,7 +56,6 @@ export function createProcessIdentifier(procRoot: string): ProcessIdentifier {
     const found = readable(pid, procRoot);
     if (found === undefined || found === null || isZombie(found)) {
       throw new ProblemError(
-        422,
         'no_process',
         `There is no process ${pid} here, or it cannot be read (another pid namespace, hidepid?).`,
       );
@@ -77,14 +77,13 @@ export function createProcessIdentifier(procRoot: string): ProcessIdentifier {
    */
   function checkMarker({ pid }: ProcessInfo, marker: string): void {
     if (carries(pid, marker, procRoot) !== false) return;
-    throw new ProblemError(422, 'bad_marker', `Process ${pid} itself does not have this marker in its environment.`);
+    throw new ProblemError('bad_marker', `Process ${pid} itself does not have this marker in its environment.`);
   }
 
   async function checkGroup(leader: ProcessInfo, caller: Caller): Promise<void> {
     const refuse = refuserOf(caller);
     if (leader.pgrp !== leader.pid) {
       throw new ProblemError(
-        422,
         'not_group_leader',
         `Process ${leader.pid} does not lead a process group: its group would be another's.`,
       );
@@ -113,9 +112,9 @@ export function createProcessIdentifier(procRoot: string): ProcessIdentifier {
 }
 
 /** Refusals that name the caller in the log. */
-export function refuserOf(caller: Caller): (code: string, detail: string) => ProblemError {
+export function refuserOf(caller: Caller): (code: ProblemCode, detail: string) => ProblemError {
   const uid = caller.kind === 'user' ? { uid: caller.uid } : {};
-  return (code, detail) => refusal(403, code, detail, uid);
+  return (code, detail) => refusal(code, detail, uid);
 }
 
 /** `readProcess` for those who only show or refuse: undefined = it is there, but cannot be read (hidepid). */

@@ -37,15 +37,15 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
     const { pid, unit, cgroup } = onlyOne(target);
     if (pid === undefined) {
       if (target.group !== undefined || target.marker !== undefined)
-        throw new ProblemError(422, 'bad_target', 'target.group and target.marker go with target.pid.');
+        throw new ProblemError('bad_target', 'target.group and target.marker go with target.pid.');
       if (deliverer !== undefined)
-        throw new ProblemError(422, 'bad_deliverer', 'Only a process can have a deliverer of its own.');
+        throw new ProblemError('bad_deliverer', 'Only a process can have a deliverer of its own.');
       return unit === undefined ? cgroupOf(caller, cgroup ?? '') : unitOf(caller, unit);
     }
     // Its place, kept by who will deliver, until there is a process to name: its view must stand before that begins.
     const reserves = deliverer === pid;
     if (reserves && target.group === true)
-      throw new ProblemError(422, 'bad_deliverer', 'A process cannot deliver the signals that stop its own group.');
+      throw new ProblemError('bad_deliverer', 'A process cannot deliver the signals that stop its own group.');
     const found = await processes.target(caller, { ...target, pid }, reserves);
     if (deliverer === undefined) return found;
     return { ...found, deliverer: reserves ? found.target.leader : processes.deliverer(caller, deliverer) };
@@ -53,10 +53,10 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
 
   async function successor(caller: Caller, named: NamedProcess, spec: PayloadSpec): Promise<ProcessTarget> {
     if (!isReservation(spec)) {
-      throw new ProblemError(409, 'not_a_reservation', 'This payload names its process already. Register another one.');
+      throw new ProblemError('not_a_reservation', 'This payload names its process already. Register another one.');
     }
     if (named.pid === spec.deliverer?.pid)
-      throw new ProblemError(422, 'bad_deliverer', 'A process cannot deliver the signals that stop itself.');
+      throw new ProblemError('bad_deliverer', 'A process cannot deliver the signals that stop itself.');
     const { uid, target } = await processes.target(caller, named);
     if (uid !== spec.uid)
       throw refuserOf(caller)('foreign_process', `Process ${named.pid} is not of the user whose payload this is.`);
@@ -67,8 +67,8 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
     if (!isTrusted(caller)) throw refuserOf(caller)('foreign_unit', 'Only root may have units stopped.');
     const info = await port.describeUnit(unit);
     if (info === null)
-      throw new ProblemError(422, 'no_unit', 'There is no such unit here, or it is none that may be stopped.');
-    if (!info.active) throw new ProblemError(422, 'inactive_unit', `${info.unit} is not running.`);
+      throw new ProblemError('no_unit', 'There is no such unit here, or it is none that may be stopped.');
+    if (!info.active) throw new ProblemError('inactive_unit', `${info.unit} is not running.`);
     const { stopTimeoutMs } = info;
     const target = { kind: 'unit', unit: info.unit, cgroup: info.cgroup } as const;
     return { uid: 0, target: stopTimeoutMs === null ? target : { ...target, stopTimeoutMs } };
@@ -81,7 +81,7 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
     if (found.is !== 'found') {
       throw found.is === 'refused'
         ? refuse('foreign_cgroup', found.detail)
-        : new ProblemError(422, 'no_cgroup', found.detail);
+        : new ProblemError('no_cgroup', found.detail);
     }
     if (!maySee(caller, found.uid)) throw refuse('foreign_cgroup', 'That control group belongs to another user.');
     return { uid: found.uid, target: { kind: 'cgroup', path: found.path, inode: found.inode } };
@@ -90,7 +90,7 @@ export function createIdentifier({ port, procRoot }: HttpContext): Identifier {
 
 function onlyOne(target: Named): Named {
   const named = [target.pid, target.unit, target.cgroup].filter((each) => each !== undefined);
-  if (named.length === 0) throw new ProblemError(422, 'no_target', 'Give target.pid, target.unit or target.cgroup.');
-  if (named.length > 1) throw new ProblemError(422, 'bad_target', 'Give one of target.pid, .unit and .cgroup only.');
+  if (named.length === 0) throw new ProblemError('no_target', 'Give target.pid, target.unit or target.cgroup.');
+  if (named.length > 1) throw new ProblemError('bad_target', 'Give one of target.pid, .unit and .cgroup only.');
   return target;
 }

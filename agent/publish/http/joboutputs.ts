@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Caller } from '../../ports.ts';
 import { MAX_OUTPUT_BYTES } from './bounds.ts';
 import type { HttpContext } from './context.ts';
+import { jobOutputDoc } from './docs/site.ts';
 import { ROOT } from './payload-rights.ts';
 import { ProblemError, refusal } from './problem.ts';
 
@@ -74,7 +75,7 @@ export function addJobOutputRoutes(app: FastifyInstance, context: HttpContext): 
         config: {
           access: 'write',
           anyBody: true,
-          doc: { summary: 'A file for the site, at most 1 MiB of any type', status: 201, empty: true },
+          doc: jobOutputDoc,
         },
         schema: { params },
       },
@@ -82,8 +83,8 @@ export function addJobOutputRoutes(app: FastifyInstance, context: HttpContext): 
         receiving.delete(request.raw);
         const { name } = request.params;
         if (!NAME.test(name))
-          throw new ProblemError(400, 'bad_name', 'A name is 1 to 128 of A-Z a-z 0-9 . _ -, without a leading dot.');
-        if (reserved.has(plain(name))) throw refusal(403, 'reserved_name', "This name is the agent's own.");
+          throw new ProblemError('bad_name', 'A name is 1 to 128 of A-Z a-z 0-9 . _ -, without a leading dot.');
+        if (reserved.has(plain(name))) throw refusal('reserved_name', "This name is the agent's own.");
         const uid = uidOf(callers.of(request.raw));
         const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
         // Also of those who have hung up since: a disk that hangs holds their files all the same.
@@ -91,10 +92,10 @@ export function addJobOutputRoutes(app: FastifyInstance, context: HttpContext): 
         spools(uid, 1);
         const stored = await port.jobOutput(name, body, uid).finally(() => spools(uid, -1));
         if (stored === 'no_channel')
-          throw new ProblemError(404, 'no_channel', 'The site has named no place for job outputs.');
-        if (stored === 'taken') throw refusal(403, 'name_taken', 'Another user has files of this name at the site.');
+          throw new ProblemError('no_channel', 'The site has named no place for job outputs.');
+        if (stored === 'taken') throw refusal('name_taken', 'Another user has files of this name at the site.');
         if (stored === 'full')
-          throw new ProblemError(507, 'full', 'What the site has not taken yet fills the place there is.');
+          throw new ProblemError('full', 'What the site has not taken yet fills the place there is.');
         return reply.code(201).send();
       },
     );
@@ -107,6 +108,6 @@ const uidOf = (caller: Caller): number => (caller.kind === 'user' ? caller.uid :
 const plain = (name: string): string => name.toLowerCase().replace(/\.+$/, '');
 
 const busy = (): ProblemError =>
-  new ProblemError(503, 'busy', 'Too many files are being taken at this moment. Send it again.', {
+  new ProblemError('busy', 'Too many files are being taken at this moment. Send it again.', {
     headers: { 'retry-after': String(RETRY_AFTER_SECS) },
   });

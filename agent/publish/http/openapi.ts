@@ -1,131 +1,132 @@
 /** OpenAPI 3.1 from the routes themselves: what validates a request is what describes it. No plugin, since this is all it takes. */
-import type { FastifyInstance } from 'fastify';
-import { problemSchema } from './problem.ts';
+import type { Access } from './caller.ts';
+import { ANSWER_HEADERS, isJson, REQUEST_HEADERS, referring, SCHEMAS } from './openapi-components.ts';
+import { withAnswer, withRequest } from './openapi-examples.ts';
+import { problemCatalogue, problemResponses, refusedResponse } from './openapi-problems.ts';
+import { DESCRIPTION, SERVERS } from './openapi-words.ts';
+import { type AnswerDoc, type Json, type RouteDoc, type RouteRecord, TAGS } from './route-doc.ts';
 
-/** What a schema cannot say of a route. */
-export interface RouteDoc {
-  readonly summary: string;
-  /** The answer is text, and this is what it holds. */
-  readonly text?: string;
-  /** The answer is a stream of events. */
-  readonly stream?: string;
-  /** Success has no body. */
-  readonly empty?: boolean;
-  /** Status of success, where the schema has no response: 200, or 204 when empty. */
-  readonly status?: number;
-  /** Answers 404 with an empty text when there is no value. */
-  readonly absent?: boolean;
-  /** Answers 304 to If-None-Match. */
-  readonly conditional?: boolean;
-}
+/** Of the interface, not of the program: what is compatible keeps it. The program's own is `x-agent-version` of what it serves. */
+const INTERFACE_VERSION = 'v1';
 
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    readonly doc?: RouteDoc;
-  }
-}
-
-export interface RouteRecord {
-  readonly method: string;
-  readonly url: string;
-  readonly doc: RouteDoc | undefined;
-  readonly schema: Readonly<Record<string, unknown>>;
-}
-type Json = Readonly<Record<string, unknown>>;
-
-/** Filled as routes are added; HEAD goes without saying. */
-export function collectRoutes(app: FastifyInstance): readonly RouteRecord[] {
-  const routes: RouteRecord[] = [];
-  app.addHook('onRoute', ({ method, url, schema, config }) => {
-    for (const one of [method].flat()) {
-      if (one !== 'HEAD') routes.push({ method: one, url, doc: config?.doc, schema: { ...schema } });
-    }
-  });
-  return routes;
-}
-
-export function openApi(routes: readonly RouteRecord[], version: string): Json {
+/** Routes without words of their own are left out: a test sees that there are none. */
+export function openApi(routes: readonly RouteRecord[]): Json {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
-    const path = route.url.replace(/:([a-z_]+)/g, '{$1}').replace('*', '{id}');
-    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, path) };
+    if (route.doc === undefined) continue;
+    const path = pathOf(route.url);
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: operation(route, route.doc, path) };
   }
   return {
     openapi: '3.1.0',
     info: {
       title: 'mjf-agent',
-      version,
-      description:
-        'Lifetime and limits of this virtual machine. Reading is for everyone on the machine; writing needs a local user.',
+      version: INTERFACE_VERSION,
+      summary: 'Lifetime and limits of this virtual machine.',
+      description: DESCRIPTION,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
+    servers: SERVERS,
+    tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
     paths,
-    components: { schemas: { problem: problemSchema } },
-  };
-}
-
-function operation({ method, url, doc, schema }: RouteRecord, path: string): Json {
-  const body = schema['body'];
-  return {
-    operationId: `${method.toLowerCase()}${path.replace(/[^a-z0-9]+/gi, '_').replace(/_$/, url.endsWith('/') ? '_list' : '')}`,
-    summary: doc?.summary ?? '',
-    parameters: [
-      ...[...path.matchAll(/\{([a-z_]+)\}/g)].map(([, name]) => ({
-        name,
-        in: 'path',
-        required: true,
-        schema: propertiesOf(schema['params'])[name ?? ''] ?? { type: 'string' },
-      })),
-      ...parametersOf('query', schema['querystring']),
-      ...parametersOf('header', schema['headers']),
-    ],
-    ...(body !== undefined && { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
-    ...(method === 'PUT' && { requestBody: { required: true, content: { '*/*': {} } } }),
-    responses: { ...success(doc, schema['response']), ...failures(doc) },
-  };
-}
-
-function success(doc: RouteDoc | undefined, response: unknown): Json {
-  if (isObject(response)) {
-    return Object.fromEntries(
-      Object.entries(response).map(([status, schema]) => [
-        status,
-        { description: 'Success', content: { 'application/json': { schema } } },
-      ]),
-    );
-  }
-  if (doc?.empty === true) return { [String(doc.status ?? 204)]: { description: 'Done' } };
-  const type =
-    doc?.stream !== undefined ? 'text/event-stream' : doc?.text !== undefined ? 'text/plain' : 'application/json';
-  const schema = type === 'application/json' ? { type: 'object' } : { type: 'string' };
-  return {
-    [String(doc?.status ?? 200)]: {
-      description: doc?.stream ?? doc?.text ?? 'Success',
-      content: { [type]: { schema } },
+    components: {
+      schemas: Object.fromEntries(Object.entries(SCHEMAS).map(([name, schema]) => [name, referring(schema, name)])),
+      headers: ANSWER_HEADERS,
+      responses: { refused: refusedResponse() },
     },
+    'x-problems': problemCatalogue(),
   };
 }
 
-function failures(doc: RouteDoc | undefined): Json {
+/** The router's `:id` and `*` as OpenAPI writes them. */
+export const pathOf = (url: string): string => url.replace(/:([a-z_]+)/g, '{$1}').replace('*', '{id}');
+
+function operation(route: RouteRecord, doc: RouteDoc, path: string): Json {
+  const { access, schema } = route;
+  const body = requestBody(doc, schema['body']);
   return {
-    ...((doc?.conditional === true || doc?.absent === true) && { 304: { description: 'Unchanged' } }),
-    ...(doc?.absent === true && { 404: { description: 'Not known, none foreseen; the body is empty' } }),
-    default: {
-      description: 'Refused or failed (RFC 9457)',
-      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/problem' } } },
-    },
+    operationId: doc.id,
+    tags: [doc.tag],
+    summary: doc.summary,
+    description: [doc.description, ACCESS_WORDS[access ?? 'write']].filter(Boolean).join('\n\n'),
+    'x-access': access ?? 'write',
+    parameters: withRequest(doc.examples, parameters(doc, schema, path)),
+    ...(body !== undefined && { requestBody: body }),
+    responses: responses(route, doc),
   };
 }
 
-function parametersOf(place: 'query' | 'header', schema: unknown): Json[] {
-  return Object.entries(propertiesOf(schema)).map(([name, one]) => ({ name, in: place, required: false, schema: one }));
+const ACCESS_WORDS: Readonly<Record<Access, string>> = {
+  read: 'For everyone.',
+  own: 'For users of this machine over the loopback, who see what is theirs; for root and the operator.',
+  write: 'For users of this machine over the loopback, for root and the operator.',
+  operator: 'For the operator, through `admin.sock`.',
+};
+
+function parameters(doc: RouteDoc, schema: Json, path: string): readonly Json[] {
+  const inPath = propertiesOf(schema['params']);
+  return [
+    ...[...path.matchAll(/\{([a-z_]+)\}/g)].map(([, name = '']) =>
+      parameter('path', name, true, inPath[name] ?? { type: 'string' }),
+    ),
+    ...Object.entries(propertiesOf(schema['querystring'])).map(([name, one]) => parameter('query', name, false, one)),
+    ...(doc.requestHeaders ?? []).map((name) => ({ name, in: 'header', required: false, ...REQUEST_HEADERS[name] })),
+  ];
+}
+
+function parameter(place: string, name: string, required: boolean, schema: unknown): Json {
+  const { description, ...rest } = isJson(schema) ? schema : {};
+  return { name, in: place, required, ...(description !== undefined && { description }), schema: rest };
+}
+
+function requestBody(doc: RouteDoc, schema: unknown): Json | undefined {
+  const examples = doc.examples.flatMap(({ name, summary, body }) =>
+    body === undefined ? [] : [[name, { summary, value: body }]],
+  );
+  const named = { examples: Object.fromEntries(examples) };
+  if (doc.anyBody !== undefined) return { description: doc.anyBody, required: false, content: { '*/*': { ...named } } };
+  if (!isJson(schema)) return undefined;
+  return { required: true, content: { 'application/json': { schema: referring(schema), ...named } } };
+}
+
+function responses(route: RouteRecord, doc: RouteDoc): Json {
+  const plain = Object.fromEntries(Object.entries(doc.answers).map(([status, answer]) => [status, answered(answer)]));
+  const failed = problemResponses(route);
+  const all: Record<string, Json> = { ...plain };
+  for (const [status, response] of Object.entries(failed)) all[status] = both(all[status], response);
+  return { ...withAnswer(doc.examples, all), default: { $ref: '#/components/responses/refused' } };
+}
+
+function answered({ says, type, schema, headers = [], or }: AnswerDoc): Json {
+  const names = ['mjf-agent-instance', ...headers, ...(or?.headers ?? [])];
+  return {
+    description: says,
+    headers: Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }])),
+    ...(type !== undefined && {
+      content: {
+        [type]: { schema: schema === undefined ? { type: 'string' } : referring(schema) },
+        ...(or !== undefined && { [or.type]: { schema: { type: 'string' } } }),
+      },
+    }),
+  };
+}
+
+/** One status may be an answer and a problem: its media type tells which. */
+function both(answer: Json | undefined, problem: Json): Json {
+  if (answer === undefined) return problem;
+  const join = (key: string) => ({
+    ...(isJson(answer[key]) ? answer[key] : {}),
+    ...(isJson(problem[key]) ? problem[key] : {}),
+  });
+  return {
+    ...problem,
+    description: `${answer['description']}. ${problem['description']}`,
+    headers: join('headers'),
+    content: join('content'),
+  };
 }
 
 function propertiesOf(schema: unknown): Json {
-  const properties = isObject(schema) ? schema['properties'] : undefined;
-  return isObject(properties) ? properties : {};
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null;
+  const properties = isJson(schema) ? schema['properties'] : undefined;
+  return isJson(properties) ? properties : {};
 }

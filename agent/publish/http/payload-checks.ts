@@ -18,7 +18,7 @@ const RETRY_AFTER_SECS = '60';
 export function refuseTwice(payloads: readonly SnapshotPayload[], found: Pick<Registration, 'target' | 'deliverer'>) {
   const same = payloads.find(({ spec, state }) => state !== 'stopped' && isSamePayload(spec, found));
   if (same === undefined || (same.spec.deliverer === undefined && found.deliverer !== undefined)) return;
-  throw new ProblemError(409, 'registered_already', 'This is registered already.', { headers: locationOf(same) });
+  throw new ProblemError('registered_already', 'This is registered already.', { headers: locationOf(same) });
 }
 
 /** Its owner learns whose view it is: the registration before, of which he did not hear the answer. */
@@ -26,7 +26,7 @@ export function refuseView(payloads: readonly SnapshotPayload[], view: string | 
   const same = payloads.find(({ spec }) => view !== undefined && spec.token === view);
   if (same === undefined) return;
   const headers = maySee(caller, same.spec.uid) ? { headers: locationOf(same) } : {};
-  throw new ProblemError(409, 'view_taken', 'Another payload has this view.', headers);
+  throw new ProblemError('view_taken', 'Another payload has this view.', headers);
 }
 
 export function refuseMany(payloads: readonly SnapshotPayload[], uid: number, bounds: HttpBounds): void {
@@ -38,13 +38,16 @@ export function refuseMany(payloads: readonly SnapshotPayload[], uid: number, bo
 
 /** Signals of this system only; never a program: those run as the operator's user, so the configuration alone names them. */
 export function checkSteps({ steps = [] }: Pick<ChangeBody, 'steps'>): void {
-  for (const { signal, hook } of steps) {
+  for (const [index, { signal, hook }] of steps.entries()) {
+    const at = { pointer: `#/steps/${index}/signal` };
     if (hook !== undefined || signal?.startsWith('hook:') === true) {
-      throw refusal(403, 'hook_refused', 'Only the configuration may name programs: give signals.');
+      throw refusal('hook_refused', 'Only the configuration may name programs: give signals.', {
+        pointer: `#/steps/${index}/${hook === undefined ? 'signal' : 'hook'}`,
+      });
     }
-    if (signal === undefined) throw refusal(400, 'invalid', 'Each step needs a signal.');
+    if (signal === undefined) throw refusal('invalid', 'Each step needs a signal.', at);
     if (!Object.hasOwn(os.constants.signals, signal))
-      throw refusal(400, 'invalid', `There is no signal ${signal} on this system.`);
+      throw refusal('invalid', `There is no signal ${signal} on this system.`, at);
   }
 }
 
@@ -53,4 +56,4 @@ export const locationOf = ({ spec }: Pick<SnapshotPayload, 'spec'>) => ({
 });
 
 const tooMany = (detail: string): ProblemError =>
-  new ProblemError(503, 'too_many_payloads', detail, { headers: { 'retry-after': RETRY_AFTER_SECS } });
+  new ProblemError('too_many_payloads', detail, { headers: { 'retry-after': RETRY_AFTER_SECS } });

@@ -29,7 +29,6 @@ export function payloadRate({ port, callers, bounds }: Pick<HttpContext, 'port' 
     if (spec === undefined || !maySee(callers.presumed(request.raw), spec.uid)) return;
     if (bucketOf(id).take()) return;
     throw refusal(
-      429,
       'too_many_changes',
       `A payload may say ${bounds.changesPerSec} things a second. Say the latest again.`,
       { headers: { 'retry-after': '1' } },

@@ -18,16 +18,16 @@ export const ownRows =
   (request, id, why) => {
     const payload = port.payload(id);
     const detail = 'There is no such payload of yours.';
-    if (payload === undefined) throw new ProblemError(404, 'no_payload', detail);
+    if (payload === undefined) throw new ProblemError('no_payload', detail);
     const caller = callers.of(request.raw);
     const { uid, origin } = payload.spec;
     const changes = request.method !== 'GET' && request.method !== 'HEAD';
     // To look at, another's row is no row at all: ids tell nothing. Who tries to change it is told, and so is the log.
     if (!maySee(caller, uid)) {
-      if (changes) throw refusal(403, 'foreign_payload', 'This payload belongs to another user.');
-      throw refusal(404, 'no_payload', detail, { reason: 'foreign_payload' });
+      if (changes) throw refusal('foreign_payload', 'This payload belongs to another user.');
+      throw refusal('no_payload', detail, { reason: 'foreign_payload' });
     }
     if (changes && why !== 'word' && origin !== undefined && !maySee(caller, ROOT))
-      throw refusal(403, 'configured_payload', 'The configuration says how this payload is stopped: ask the operator.');
+      throw refusal('configured_payload', 'The configuration says how this payload is stopped: ask the operator.');
     return payload;
   };

@@ -22,32 +22,29 @@ const graceSecs = {
   description: 'Lead: how long before the deadline stopping begins',
 } as const;
 const signal = { type: 'string', pattern: '^SIG[A-Z0-9+-]{1,12}$' } as const;
-const steps = {
-  type: 'array',
-  minItems: 1,
-  maxItems: MAX_STEPS,
-  items: {
-    type: 'object',
-    additionalProperties: false,
-    required: ['at'],
-    properties: {
-      at: {
-        type: 'string',
-        pattern: `^grace$|${DURATION_PATTERN}`,
-        description: '"grace" or how long before the deadline: "30s", "2m"',
-      },
-      // A hook passes here, so that its refusal can say why.
-      signal: {
-        type: 'string',
-        pattern: '^(?:SIG[A-Z0-9+-]{1,12}|hook:.{0,128})$',
-        description: 'Required: SIGTERM …',
-      },
-      hook: { type: 'string', maxLength: 128, description: 'Refused: only the configuration names programs' },
-      to: { type: 'string', enum: ['leader', 'group', 'all'] },
+export const wishedStepSchema = {
+  type: 'object',
+  description: 'A step of stopping it.',
+  additionalProperties: false,
+  required: ['at'],
+  properties: {
+    at: {
+      type: 'string',
+      pattern: `^grace$|${DURATION_PATTERN}`,
+      description: '"grace" or how long before the deadline: "30s", "2m"',
     },
+    // A hook passes here, so that its refusal can say why.
+    signal: {
+      type: 'string',
+      pattern: '^(?:SIG[A-Z0-9+-]{1,12}|hook:.{0,128})$',
+      description: 'Required: SIGTERM …',
+    },
+    hook: { type: 'string', maxLength: 128, description: 'Refused: only the configuration names programs' },
+    to: { type: 'string', enum: ['leader', 'group', 'all'] },
   },
 } as const;
-const limits = {
+const steps = { type: 'array', minItems: 1, maxItems: MAX_STEPS, items: wishedStepSchema } as const;
+export const limitsSchema = {
   type: 'object',
   additionalProperties: false,
   description: "Own job features, each no more generous than the machine's",
@@ -117,7 +114,7 @@ export const createSchema = {
       description:
         'UNIX seconds: its wall limit counts from then on, and moves if the clock is set; absent or later = now',
     },
-    limits,
+    limits: limitsSchema,
     ...answerProperties,
   },
 } as const;
@@ -139,7 +136,7 @@ export const changeSchema = {
     grace_secs: graceSecs,
     steps,
     deadline: createSchema.properties.deadline,
-    limits,
+    limits: limitsSchema,
     ...answerProperties,
   },
 } as const;
@@ -183,4 +180,7 @@ export const goodbyeSchema = {
   },
 } as const;
 
-export const idParams = { type: 'object', properties: { id: { type: 'string' } } } as const;
+export const idParams = {
+  type: 'object',
+  properties: { id: { type: 'string', description: '`id` of the row' } },
+} as const;

@@ -7,6 +7,14 @@ import type { Registration } from '../../ports.ts';
 import { matchesEtag } from '../etag.ts';
 import { maySee } from './caller.ts';
 import type { HttpContext } from './context.ts';
+import {
+  changePayloadDoc,
+  getPayloadDoc,
+  listPayloadsDoc,
+  registerPayloadDoc,
+  removePayloadDoc,
+  stepsDoneDoc,
+} from './docs/payloads.ts';
 import { waitForChange } from './hub.ts';
 import { createIdentifier } from './identify.ts';
 import { readable } from './identify-process.ts';
@@ -14,7 +22,6 @@ import { checkSteps, locationOf, refuseMany, refuseTwice, refuseView } from './p
 import { payloadRate } from './payload-rate.ts';
 import { ownRows } from './payload-rights.ts';
 import { changeOf, payloadRow } from './payload-row.ts';
-import { rowSchema } from './payload-row-schema.ts';
 import {
   type ChangeBody,
   type CreateBody,
@@ -38,13 +45,11 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
   const { port, hub, callers, bounds, clock } = context;
   const identify = createIdentifier(context);
   const owned = ownRows(context);
-  const rows = { 200: rowSchema } as const;
 
   app.get(
     '/v1/payloads',
     {
-      config: { access: 'own', doc: { summary: "The caller's payloads; all for root" } },
-      schema: { response: { 200: { type: 'array', items: rowSchema } } },
+      config: { access: 'own', doc: listPayloadsDoc },
     },
     (request, reply) => {
       const caller = callers.of(request.raw);
@@ -56,8 +61,8 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
   app.post<{ Body: CreateBody }>(
     '/v1/payloads',
     {
-      config: { access: 'write', doc: { summary: 'Register a payload' } },
-      schema: { body: createSchema, response: { 201: rowSchema } },
+      config: { access: 'write', doc: registerPayloadDoc },
+      schema: { body: createSchema },
     },
     async (request, reply) => {
       const { view, running_since: since, ...body } = request.body;
@@ -91,9 +96,9 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     {
       config: {
         access: 'own',
-        doc: { summary: 'One payload and its plan; can hang until it changes', conditional: true },
+        doc: getPayloadDoc,
       },
-      schema: { params: idParams, querystring: waitQuerySchema, response: rows },
+      schema: { params: idParams, querystring: waitQuerySchema },
     },
     async (request, reply) => {
       const { id } = request.params;
@@ -128,12 +133,9 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     {
       config: {
         access: 'write',
-        doc: {
-          summary:
-            'Change a payload: lead, deadline, steps, limits, can_terminate, needs_secs, progress; name the process of a reservation',
-        },
+        doc: changePayloadDoc,
       },
-      schema: { params: idParams, body: changeSchema, response: rows },
+      schema: { params: idParams, body: changeSchema },
       onRequest: payloadRate(context),
     },
     async (request, reply) => {
@@ -145,7 +147,7 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
       // Again, since time has passed: it may be gone, or have been named by somebody else.
       const now = owned(request, id).spec;
       if (target !== undefined) {
-        if (!isReservation(now)) throw new ProblemError(409, 'not_a_reservation', 'It has been named meanwhile.');
+        if (!isReservation(now)) throw new ProblemError('not_a_reservation', 'It has been named meanwhile.');
         refuseTwice(port.publication().payloads, { target, ...(now.deliverer && { deliverer: now.deliverer }) });
       }
       const said = changeOf(body, now.canTerminate, port.nowMs());
@@ -162,7 +164,7 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
     {
       config: {
         access: 'write',
-        doc: { summary: 'The payload has ended, or shall no longer be stopped', empty: true },
+        doc: removePayloadDoc,
       },
       schema: { params: idParams, querystring: goodbyeSchema },
     },
@@ -187,13 +189,13 @@ export function addPayloadRoutes(app: FastifyInstance, context: HttpContext): vo
   app.post<WithId & { Body: StepsDoneBody }>(
     '/v1/payloads/:id/steps_done',
     {
-      config: { access: 'write', doc: { summary: 'exec acknowledges the steps that it delivered' } },
-      schema: { params: idParams, body: stepsDoneSchema, response: rows },
+      config: { access: 'write', doc: stepsDoneDoc },
+      schema: { params: idParams, body: stepsDoneSchema },
     },
     (request, reply) => {
       const { id, deliverer } = owned(request, request.params.id).spec;
       if (deliverer === undefined) {
-        throw new ProblemError(409, 'not_the_deliverer', 'The daemon itself delivers the steps of this payload.');
+        throw new ProblemError('not_the_deliverer', 'The daemon itself delivers the steps of this payload.');
       }
       const now = clock.now();
       const results = request.body.results.map(({ episode, index, signal, outcome, at }): StepResultReport => {

@@ -6,6 +6,8 @@
 
 /** TCP_ESTABLISHED as the kernel prints it; everything else is refused. */
 const ESTABLISHED = '01';
+/** TCP_CLOSE_WAIT: the client has hung up, we have not yet. */
+const CLOSE_WAIT = '08';
 /** What the kernel prints for a user that this user namespace cannot name. */
 export const OVERFLOW_UID = 65534;
 
@@ -29,9 +31,8 @@ export function findPeer(tables: readonly string[], ownInode: string): PeerVerdi
   const { byInode, byLocal } = indexOf(tables);
   const own = byInode.get(ownInode) ?? [];
   const [mine] = own;
-  if (!/^[1-9]\d*$/.test(ownInode) || mine === undefined || own.length !== 1 || mine.state !== ESTABLISHED) {
-    return { ok: false, why: 'own_row' };
-  }
+  if (!/^[1-9]\d*$/.test(ownInode) || mine === undefined || own.length !== 1) return { ok: false, why: 'own_row' };
+  if (mine.state !== ESTABLISHED) return { ok: false, why: mine.state === CLOSE_WAIT ? 'client_closed' : 'own_row' };
   const mirrored = (byLocal.get(mine.remote) ?? []).filter((row) => row.remote === mine.local);
   const [theirs] = mirrored;
   if (theirs === undefined || mirrored.length !== 1) return { ok: false, why: 'client_row' };

@@ -13,3 +13,7 @@ export const unixSecs = {
   maximum: MAX_UNIX_SECS,
   description: 'UNIX seconds',
 } as const;
+
+/** In answers. */
+export const instantOrNull = { type: ['number', 'null'], description: 'UNIX seconds' } as const;
+export const count = { type: 'integer', minimum: 0 } as const;

@@ -21,6 +21,7 @@ import {
   REQUEST_TIMEOUT_MS,
 } from './bounds.ts';
 import { createCallers } from './caller.ts';
+import { answerUnreadable } from './client-error.ts';
 import type { HttpContext } from './context.ts';
 import { socketDoor } from './door-socket.ts';
 import { inheritedDoors, tcpDoor } from './door-tcp.ts';
@@ -29,12 +30,15 @@ import { addFeatureRoutes } from './features.ts';
 import { addFinalWordRoutes } from './final-words.ts';
 import { addGuard, refuseUnreadable } from './guard.ts';
 import { addHealthRoutes } from './health.ts';
+import { addHistoryRoute } from './history.ts';
 import { createHub } from './hub.ts';
 import { addJobOutputRoutes } from './joboutputs.ts';
 import { addLifetimeRoutes } from './lifetime.ts';
 import { createListeners } from './listeners.ts';
 import { addNoticeRoutes } from './notices.ts';
 import { addPayloadRoutes } from './payloads.ts';
+import { builtPage, type StatusPage } from './root.ts';
+import { settledTarget } from './target.ts';
 import { createUrlFile } from './url-file.ts';
 
 export interface HttpOptions {
@@ -44,6 +48,8 @@ export interface HttpOptions {
   readonly runtimeDir: string;
   readonly log: Logger;
   readonly version: string;
+  /** The status page; by default the one that was built into this program, if any. */
+  readonly page?: StatusPage;
   /** Group that may open admin.sock besides the agent's own user. */
   readonly adminGroupId?: number;
   readonly procRoot?: string;
@@ -85,6 +91,7 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
     clock: options.clock ?? systemClock,
     instance: options.instance ?? instanceId,
     version: options.version,
+    page: options.page ?? builtPage,
     runtimeDir,
     procRoot,
     reservedOutputs: new Set(options.reservedOutputs ?? ['shutdown_message', 'heartbeat']),
@@ -128,7 +135,8 @@ export async function startHttp(port: AgentPort, options: HttpOptions): Promise<
   return { urls: listeners.urls, mend, close: () => (closing ??= close()) };
 }
 
-async function createApp(context: HttpContext): Promise<FastifyInstance> {
+/** The routes on an app of their own, without a door. */
+export async function createApp(context: HttpContext): Promise<FastifyInstance> {
   const app = fastify({
     // One line a request would be most of the log; what matters is logged where it happens.
     logger: false,
@@ -137,10 +145,11 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
     routerOptions: { maxParamLength: 512 },
     // A body says what it means: no "true" for true, no field silently dropped.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
-    frameworkErrors: (_error, request, reply) => refuseUnreadable(request, reply),
+    frameworkErrors: refuseUnreadable,
+    rewriteUrl: ({ url = '/' }) => settledTarget(url),
   });
-  // What goes out is built here, not taken from outside: the schemas of answers only document.
-  app.setSerializerCompiler(() => (data) => `${JSON.stringify(data)}\n`);
+  // What goes out is built here, not taken from outside; the newline is for whoever reads it in a terminal.
+  app.setReplySerializer((data) => `${JSON.stringify(data)}\n`);
   const parseJson = app.getDefaultJsonParser('error', 'error');
   app.removeAllContentTypeParsers();
   app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
@@ -153,6 +162,7 @@ async function createApp(context: HttpContext): Promise<FastifyInstance> {
   addHealthRoutes(app, context);
   addFeatureRoutes(app, context);
   addLifetimeRoutes(app, context);
+  addHistoryRoute(app, context);
   addEventRoutes(app, context);
   addPayloadRoutes(app, context);
   addFinalWordRoutes(app, context);
@@ -171,6 +181,9 @@ function createServer(app: FastifyInstance, procRoot: string, instance: string):
       app.routing(request, response);
     },
   );
+  // Node would answer 417 itself, past all that an error of ours says. RFC 9110, 10.1.1: it may be overlooked.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response));
+  server.on('clientError', (error, socket) => answerUnreadable(error, socket, instance));
   server.maxConnections = maxConnections(procRoot);
   return server;
 }

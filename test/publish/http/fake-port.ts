@@ -1,7 +1,7 @@
 /** An AgentPort without an agent: what the HTTP side reads is set by the test, what it submits is written down. */
 import { createHash, randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { jobStatus } from '../../../agent/lifetime/document.ts';
+import { jobStatus, lifetimeDocument } from '../../../agent/lifetime/document.ts';
 import type { Input, PayloadSpec, Snapshot, SnapshotPayload } from '../../../agent/lifetime/types.ts';
 import type { UnitInfo } from '../../../agent/payloads/units.ts';
 import type { AgentPort, CgroupLookUp, LiveSource, Publication } from '../../../agent/ports.ts';
@@ -60,7 +60,7 @@ export function fakePort(): FakePort {
   let publication = build();
 
   function build(): Publication {
-    const lifetimeJson = Buffer.from(`${JSON.stringify(snapshot, null, 1)}\n`);
+    const lifetimeJson = Buffer.from(`${JSON.stringify(lifetimeDocument(snapshot), null, 1)}\n`);
     const values = (side: Snapshot['machine']) =>
       Object.fromEntries(Object.entries(side).map(([key, { value }]) => [key, value]));
     const job = values(snapshot.job);
@@ -103,6 +103,9 @@ export function fakePort(): FakePort {
         brokenPromise: false,
       };
       snapshot = { ...snapshot, notices: [...snapshot.notices, notice] };
+    } else if (input.type === 'ignore') {
+      const notices = snapshot.notices.map((each) => (each.id === input.id ? { ...each, ignored: true } : each));
+      snapshot = { ...snapshot, notices };
     } else if (input.type === 'operator_cancel') {
       snapshot = {
         ...snapshot,

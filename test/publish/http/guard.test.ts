@@ -187,11 +187,16 @@ test('the OpenAPI document names every route that the list names, with its param
   assert.equal(ids.size, routes.length, 'operationIds are unique');
   const names = (operation: Record<string, unknown> | undefined) =>
     ((operation?.['parameters'] ?? []) as { name: string; in: string }[]).map((one) => `${one.in} ${one.name}`);
-  assert.deepEqual(names(paths['/p/{token}/jobfeatures/{key}']?.['get']), ['path token', 'path key']);
+  assert.deepEqual(names(paths['/p/{token}/jobfeatures/{key}']?.['get']), [
+    'path token',
+    'path key',
+    'header If-None-Match',
+  ]);
   assert.deepEqual(names(paths['/v1/lifetime']?.['get']), [
     'query wait_for_change',
     'query last_etag',
     'query timeout_sec',
+    'header If-None-Match',
   ]);
   assert.ok(paths['/v1/payloads']?.['post']?.['requestBody']);
 });
@@ -228,4 +233,12 @@ test('a request of our own that came back is refused before anything is done wit
   assert.deepEqual([own.status, own.json()['code']], [508, 'own_output']);
   assert.equal(port.counts.get('mjf_requests_refused_total own_output'), 1);
   assert.notEqual((await put('another')).status, 508);
+});
+
+test('an expectation that nobody knows is overlooked: no answer comes past all this', async (t) => {
+  const { url } = await run(t, { instance: 'this-one' });
+  const answer = await ask(`${url}/healthz`, { headers: { expect: 'miracles' } });
+  assert.deepEqual([answer.status, answer.body, answer.headers['mjf-agent-instance']], [200, 'ok\n', 'this-one']);
+  const refused = await ask(`${url}/healthz`, { headers: { expect: 'miracles', host: 'evil.example' } });
+  assert.deepEqual([refused.status, refused.json()['code']], [403, 'foreign_host']);
 });

@@ -112,6 +112,10 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       failures: 2,
       pollMs: 2000,
       faults: { 'notice/@spot/instance-action': 'http_500' },
+      history: [
+        { atMs: 1_766_430_000_250, latencyMs: 7.654321, outcome: 'ok', error: null },
+        { atMs: 1_766_430_001_000, latencyMs: 12.5, outcome: 'failed', error: 'http_500' },
+      ],
     },
     {
       name: 'self',
@@ -136,6 +140,10 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       failures: 2,
       poll_secs: 2,
       faults: { 'notice/@spot/instance-action': 'http_500' },
+      history: [
+        { at: 1_766_430_000.25, latency_ms: 7.654, outcome: 'ok', error: null },
+        { at: 1_766_430_001, latency_ms: 12.5, outcome: 'failed', error: 'http_500' },
+      ],
     },
     {
       name: 'self',
@@ -147,6 +155,7 @@ test('/v1/sources tells in seconds what the sources do', async (t) => {
       failures: 0,
       poll_secs: 0,
       faults: {},
+      history: [],
     },
   ]);
 });

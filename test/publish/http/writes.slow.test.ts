@@ -89,6 +89,22 @@ test('the operator announces, takes back and overrides (S6.1); numbers are not g
   ]);
 });
 
+test('the operator takes back that he overrides the host, which the host’s own word survives (S1.5)', async (t) => {
+  const { admin, port } = await run(t);
+  const { socketPath } = admin;
+  const id = 'directory/shutdowntime';
+  port.submit({ type: 'operator_notice', id, notice: { kind: 'shutdown', deadlineMs: NOW_MS, reason: 'host' } });
+  const takeBack = () => ask(`/v1/notices/${id}`, { socketPath, method: 'DELETE' });
+  const refused = await takeBack();
+  assert.deepEqual([refused.status, refused.json()['code']], [409, 'not_overridden']);
+  assert.equal((await ask('/v1/notices/ignore', { socketPath, body: { id } })).status, 204);
+  assert.equal((await takeBack()).status, 204);
+  assert.deepEqual(port.inputs.slice(1), [
+    { type: 'ignore', id },
+    { type: 'operator_cancel', id },
+  ]);
+});
+
 test('notices: what is wrong is said and changes nothing', async (t) => {
   const { admin, url, port } = await run(t);
   const { socketPath } = admin;
