@@ -14,6 +14,13 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best?.candidate;
 }
 
+/** At most so many that somebody may have meant: the closest first, then those that hold the word or are held by it. */
+export function nearestFew(word: string, candidates: readonly string[], most: number): readonly string[] {
+  const close = nearest(word, candidates);
+  const alike = candidates.filter((each) => each !== close && (each.includes(word) || word.includes(each)));
+  return [...(close === undefined ? [] : [close]), ...alike].slice(0, most);
+}
+
 /** `; did you mean "grace"?` or nothing: to be appended to a sentence. */
 export function didYouMean(word: string, candidates: readonly string[]): string {
   const candidate = nearest(word, candidates);

@@ -41,6 +41,9 @@ export interface CommandContext<O extends OptionSpecs> extends Output {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
+/** A field of a command's JSON, or several that belong together, and what it holds. */
+export type JsonField = readonly [name: string, holds: string];
+
 export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly name: string;
   /** One line, no full stop. */
@@ -54,6 +57,8 @@ export interface Command<O extends OptionSpecs = OptionSpecs> {
   readonly takesRest?: boolean;
   /** Paragraphs below the options: examples, rules. */
   readonly details?: string;
+  /** What `--json` prints: when (`with --json, one document`), and its fields. */
+  readonly json?: { readonly is: string; readonly fields: readonly JsonField[] };
   /** The exit code (exit-codes.ts). A thrown `UsageError` becomes 64, anything else 70. */
   run(context: CommandContext<O>): Promise<number>;
 }
@@ -80,7 +85,7 @@ export const RUNTIME_DIR_OPTION = {
   },
 } as const satisfies OptionSpecs;
 
-const DEFAULT_RUNTIME_DIR = '/run/mjf-agent';
+export const DEFAULT_RUNTIME_DIR = '/run/mjf-agent';
 
 /** The daemon's directory: option, else `MJF_AGENT_RUNTIME_DIR`, else the default. Absolute, or a UsageError. */
 export function runtimeDirOf(context: CommandContext<typeof RUNTIME_DIR_OPTION>): string {

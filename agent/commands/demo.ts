@@ -25,7 +25,9 @@ the site told; else with 1. Needs no privileges and leaves nothing behind.`,
       return good ? EXIT.ok : EXIT.failure;
     } catch (error) {
       if (!(error instanceof Error && 'code' in error)) throw error;
-      context.complain(`demo: ${error.message}`);
+      const isPlace = ['EACCES', 'ENOENT', 'ENOSPC', 'EROFS'].includes(String(error.code));
+      const advice = isPlace ? '; it needs a place to write: TMPDIR=DIRECTORY names another' : '';
+      context.complain(`demo: ${error.message}${advice}`);
       return EXIT.cannotCreate;
     }
   },

@@ -5,6 +5,7 @@ import { isServedBy, readBaseUrl } from '../client.ts';
 import { EXIT } from '../exit-codes.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
 import { featurePlaces } from './feature-places.ts';
+import { explain } from './outcome.ts';
 
 export const command = defineCommand({
   name: 'env',
@@ -17,6 +18,9 @@ export const command = defineCommand({
   positionals: { least: 0, most: 0 },
   details: `One NAME=VALUE a line, for EnvironmentFile=, docker --env-file, or a shell:
   export $(mjf-agent env)
+In a container of the machine's own network, bind the directory as a whole, so that changes are seen inside:
+  apptainer exec --env-file <(mjf-agent env) --bind /run/mjf-agent:/run/mjf-agent:ro IMAGE COMMAND
+  podman run --network=host --env-file <(mjf-agent env) --volume /run/mjf-agent:/run/mjf-agent:ro IMAGE COMMAND
 JOBOUTPUTS is a URL in both cases and left out where the daemon has no HTTP interface.`,
   async run(context) {
     const runtimeDir = runtimeDirOf(context);
@@ -26,8 +30,15 @@ JOBOUTPUTS is a URL in both cases and left out where the daemon has no HTTP inte
     const named = await readBaseUrl(runtimeDir);
     const base = named !== undefined && isServedBy(runtimeDir, named) ? named : undefined;
     if ((context.values.url && base === undefined) || !(await isFile(path.join(runtimeDir, 'lifetime.json')))) {
-      const what = context.values.url && base === undefined ? 'no HTTP interface' : 'nothing published';
-      context.complain(`there is ${what} in ${runtimeDir}: does the daemon run?`);
+      if (!(await isFile(path.join(runtimeDir, 'lifetime.json'))))
+        return explain(
+          { unreachable: `the daemon does not run: nothing is published in ${runtimeDir}`, code: 'ENOENT' },
+          runtimeDir,
+          context,
+        );
+      context.complain(
+        'the daemon has no HTTP interface, or does not run any more; "mjf-agent env" without --url names directories',
+      );
       return EXIT.unavailable;
     }
     const places = context.values.url

@@ -1,11 +1,11 @@
 /** `mjf-agent exec`: the options and the help of it; what it does is in exec/run.ts. */
 import path from 'node:path';
-import { describeProblem, loadConfig } from '../config.ts';
+import { loadConfig } from '../config.ts';
 import { limitsOf } from '../exec/limits.ts';
 import { parseCodes, parseDuration, parseStep } from '../exec/options.ts';
 import { runPayload } from '../exec/run.ts';
-import { EXIT } from '../exit-codes.ts';
 import { defineCommand, type OptionSpecs, RUNTIME_DIR_OPTION, runtimeDirOf, UsageError } from './command.ts';
+import { explainConfig } from './outcome.ts';
 
 const OPTIONS = {
   name: {
@@ -102,10 +102,7 @@ to be ignored: to outlive a logout write "mjf-agent exec -- nohup COMMAND".`,
       runtimeDir: runtimeDirOf(context),
     } as const;
     const loaded = await loadConfig({ env, flags: {}, ...(values.config !== undefined && { file: values.config }) });
-    if (!loaded.ok) {
-      for (const problem of loaded.problems) complain(describeProblem(problem));
-      return EXIT.configuration;
-    }
+    if (!loaded.ok) return explainConfig(loaded.problems, values.config, context);
     // What the payload asks (finish, get, status) is the daemon that cares for it, wherever the option has found that.
     const asked = values['runtime-dir'] === undefined ? {} : { MJF_AGENT_RUNTIME_DIR: wish.runtimeDir };
     return runPayload({ ...wish, config: loaded.config, env: { ...env, ...asked }, complain });

@@ -6,7 +6,7 @@ import { ProcessUnreadableError, readProcessStat } from '../payloads/process.ts'
 import type { Output } from './command.ts';
 import { wordText } from './final-word.ts';
 import { type Chosen, choosePayload, namesOf, type OwnPayload, tokenOf } from './finish-payload.ts';
-import { ANSWER_TIMEOUT_MS, explain } from './outcome.ts';
+import { ANSWER_TIMEOUT_MS, explain, refusal } from './outcome.ts';
 
 /** Deeper than anybody starts processes, so that a /proc that changes meanwhile leads nobody in a circle. */
 const MAX_ANCESTORS = 256;
@@ -27,17 +27,13 @@ export interface FinishWish {
 export async function sayFinalWord(wish: FinishWish, output: Output): Promise<number> {
   const { word, runtimeDir, uid } = wish;
   const { channel, answer } = await askRows(runtimeDir, uid);
-  if ('unreachable' in answer || answer.status !== 200) return explain(answer, output);
-  const payloads = parseRows(answer.body);
-  if (payloads === null) {
-    output.complain(`what answers in ${runtimeDir} is not mjf-agent`);
-    return EXIT.unavailable;
-  }
+  const payloads = 'unreachable' in answer || answer.status !== 200 ? null : parseRows(answer.body);
+  if (payloads === null) return refusal(answer, runtimeDir, output);
   const chosen = choosePayload(payloads, wish);
   if (chosen.is === 'none' && uid === ROOT) {
     // No `by`: that is a payload's matter.
     const said = await send('admin', runtimeDir, '/v1/final_word', wordBody(word));
-    if (isRefused(said)) return explain(said, output);
+    if (isRefused(said)) return explain(said, runtimeDir, output);
     output.out(`${wordText(word)} (the machine's own word: this process belongs to no payload)\n`);
     return EXIT.ok;
   }
@@ -52,7 +48,7 @@ export async function sayFinalWord(wish: FinishWish, output: Output): Promise<nu
     output.complain(`${namesOf([chosen.payload])} has ended meanwhile: it can say nothing any more`);
     return EXIT.failure;
   }
-  if (isRefused(said)) return explain(said, output);
+  if (isRefused(said)) return explain(said, runtimeDir, output);
   output.out(`${namesOf([chosen.payload])}: ${wordText(word)}\n`);
   return EXIT.ok;
 }

@@ -1,16 +1,18 @@
 /** The texts of `--help`, made from the same tables that parse the command line. */
 import { EXIT_CODE_TEXTS } from '../exit-codes.ts';
+import { wrapped } from '../terminal/width.ts';
 import type { Command, OptionSpec } from './command.ts';
 
 const PROGRAM = 'mjf-agent';
 
 /** `mjf-agent COMMAND --help`. */
-export function helpText(command: Pick<Command, 'usage' | 'summary' | 'options' | 'details'>): string {
+export function helpText(command: Pick<Command, 'usage' | 'summary' | 'options' | 'details' | 'json'>): string {
   const rows = Object.entries(command.options).map(
     ([name, spec]) => [optionText(name, spec), spec.description] as const,
   );
   const all = [...rows, ['-h, --help', 'show this help'], ['    --version', 'show the version']] as const;
-  const details = command.details === undefined ? [] : ['', command.details];
+  const text = detailsOf(command);
+  const details = text === undefined ? [] : ['', text];
   return lines(
     `Usage: ${PROGRAM} ${command.usage}`,
     '',
@@ -20,6 +22,26 @@ export function helpText(command: Pick<Command, 'usage' | 'summary' | 'options' 
     ...table(all),
     ...details,
   );
+}
+
+/** What stands below the options, here and in the manual page; undefined where there is nothing. */
+export function detailsOf({ details, json }: Pick<Command, 'details' | 'json'>): string | undefined {
+  const parts = [...(details === undefined ? [] : [details]), ...(json === undefined ? [] : [jsonText(json)])];
+  return parts.length === 0 ? undefined : parts.join('\n\n');
+}
+
+/** As wide as the texts that are written by hand. */
+const JSON_COLUMNS = 120;
+
+function jsonText({ is, fields }: NonNullable<Command['json']>): string {
+  const width = Math.max(...fields.map(([name]) => name.length));
+  const begin = ' '.repeat(width + 4);
+  const rows = fields.flatMap(([name, holds]) =>
+    wrapped(holds, JSON_COLUMNS - begin.length).map(
+      (line, index) => `${index === 0 ? `  ${name.padEnd(width)}  ` : begin}${line}`,
+    ),
+  );
+  return [`JSON: ${is} (null = none; fields may be added):`, ...rows].join('\n');
 }
 
 /** `mjf-agent --help`. */

@@ -1,4 +1,5 @@
 /** `/v1/lifetime` as the commands read it: with care, since the daemon may be older or newer than this program. */
+import { type Fields, fields, isFields, number, parseJson, rows, text } from './json-fields.ts';
 
 export interface LifetimeDocument {
   readonly phase: string;
@@ -41,6 +42,8 @@ export interface NoticeRow {
   readonly kind: string;
   readonly deadline: number | null;
   readonly reason: string;
+  /** When the agent first heard of it. */
+  readonly firstSeen: number | null;
   /** `stale`, `expired`, `ignored` where true. */
   readonly marks: readonly string[];
 }
@@ -50,8 +53,6 @@ export interface FeatureRow {
   readonly since: number | null;
   readonly stale: boolean;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** Undefined when the body is no JSON object with a phase: then it is not this daemon that answers. */
 export function parseLifetime(body: Buffer): LifetimeDocument | undefined {
@@ -96,6 +97,7 @@ function toNotice(row: Fields): NoticeRow {
     kind: text(row['kind']),
     deadline: number(row['deadline']),
     reason: text(row['reason']),
+    firstSeen: number(row['first_seen']),
     marks: ['stale', 'expired', 'ignored'].filter((mark) => row[mark] === true),
   };
 }
@@ -114,28 +116,4 @@ function toFeatures(value: unknown): Readonly<Record<string, FeatureRow>> {
     ];
   });
   return Object.fromEntries(entries);
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString());
-  } catch {
-    return undefined;
-  }
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-function fields(value: unknown): Fields {
-  return isFields(value) ? value : {};
-}
-function rows(value: unknown): readonly Fields[] {
-  return Array.isArray(value) ? value.filter(isFields) : [];
-}
-function number(value: unknown): number | null {
-  return typeof value === 'number' && Number.isFinite(value) ? value : null;
-}
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : value === undefined || value === null ? '' : String(value);
 }

@@ -2,7 +2,7 @@
 import pino from 'pino';
 import { request } from '../client.ts';
 import { systemClock } from '../clock.ts';
-import { type Config, describeProblem, loadConfig } from '../config.ts';
+import { type Config, loadConfig } from '../config.ts';
 import { durationMs } from '../duration.ts';
 import { escapeLines } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -12,9 +12,12 @@ import type { ProbeReport } from '../probe/types.ts';
 import { selfCommand } from '../self.ts';
 import { chooseSources } from '../sources/create.ts';
 import { readMachineFacts } from '../sources/facts.ts';
+import { lookOf } from '../terminal/look.ts';
 import { CHANNEL_OPTIONS } from './channel-options.ts';
 import { defineCommand, RUNTIME_DIR_OPTION, UsageError } from './command.ts';
+import { PROBE_JSON } from './json-help.ts';
 import { parseLifetime } from './lifetime-document.ts';
+import { explainConfig } from './outcome.ts';
 import { probeScreen } from './probe-screen.ts';
 
 const ROOT = '/';
@@ -37,19 +40,9 @@ export const command = defineCommand({
   details: `Reads what "run" with the same options would read, once, and as the user who calls: the daemon's own user may reach
 more or less. Changes nothing, listens nowhere, needs no daemon. Every source is asked at the same time.
 
-The JSON document (UNIX seconds, milliseconds for took_ms; null = none; fields may be added):
-  machine     dmi, labels, cloud_id, hypervisor_uuid, fw_cfg: what detection goes by
-  daemon      running, phase, deadline: what the daemon says, if one runs
-  sources     [ name, used, why, sign, channel (host, machine), rank, outcome (answer, no_channel, failed), error,
-                detail, took_ms, clock_offset_secs, faults, asked: [ what, answered, took_ms ] ]
-  pointers    machinefeatures, jobfeatures, joboutputs as a platform's metadata names them, without user and query
-  would       phase, deadline, drain_at, stop_at, reason, termination_allowed,
-              notices: [ id, source, kind, deadline, reason, expired ], machinefeatures and jobfeatures: { KEY: value, source }
-  hints       [ code, text ]
-  took_ms
-
 Exit codes: 0 when a channel of the host answered, or none is configured, detected or broken; 1 when none answers that
 should; 78 when the configuration is wrong.`,
+  json: { is: 'with --json, one document (UNIX seconds, milliseconds for took_ms)', fields: PROBE_JSON },
   async run(context) {
     const { values } = context;
     const timeoutMs = timeoutOf(values.timeout);
@@ -59,10 +52,7 @@ should; 78 when the configuration is wrong.`,
       flags: { machinefeatures, jobfeatures, joboutputs, runtimeDir: values['runtime-dir'] },
       ...(file === undefined ? {} : { file }),
     });
-    if (!loaded.ok) {
-      for (const problem of loaded.problems) context.complain(describeProblem(problem));
-      return EXIT.configuration;
-    }
+    if (!loaded.ok) return explainConfig(loaded.problems, file, context);
     const { config } = loaded;
     const facts = readMachineFacts(ROOT);
     const [found, daemon] = await Promise.all([
@@ -85,7 +75,9 @@ should; 78 when the configuration is wrong.`,
     const hints = hintsOf(found, daemon, { isRoot: process.geteuid?.() === 0 });
     const report: ProbeReport = { ...shown, daemon, hints: [...warnings, ...hints] };
     context.out(
-      values.json ? `${escapeLines(JSON.stringify(report, null, 2))}\n` : probeScreen(report, systemClock.now().wall),
+      values.json
+        ? `${escapeLines(JSON.stringify(report, null, 2))}\n`
+        : probeScreen(report, systemClock.now().wall, lookOf(process.stdout, context.env)),
     );
     return isDisappointing(found) ? EXIT.failure : EXIT.ok;
   },

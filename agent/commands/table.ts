@@ -11,7 +11,7 @@ export const commandTable: readonly CommandRow[] = [
   { name: 'run', summary: 'the daemon', load: () => import('./run.ts') },
   { name: 'status', summary: 'what is known of this machine, on one screen', load: () => import('./status.ts') },
   { name: 'get', summary: 'print the value of one key', load: () => import('./get.ts') },
-  { name: 'watch', summary: 'print a line for every change', load: () => import('./watch.ts') },
+  { name: 'watch', summary: 'show every change as it comes', load: () => import('./watch.ts') },
   { name: 'exec', summary: 'run one payload under the care of the agent', load: () => import('./exec.ts') },
   { name: 'finish', summary: "the payload's last word to the site", load: () => import('./finish.ts') },
   {

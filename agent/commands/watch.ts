@@ -1,77 +1,61 @@
-/** `mjf-agent watch`: a line per change, for ever, also over restarts of the daemon. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type DaemonAnswer, request } from '../client.ts';
+/** `mjf-agent watch`: every change, for ever, also over restarts of the daemon; a picture on a terminal, a line each in a pipe. */
 import { escapeLine } from '../escape.ts';
 import { EXIT } from '../exit-codes.ts';
-import { defineCommand, type Output, RUNTIME_DIR_OPTION, runtimeDirOf } from './command.ts';
-import { type LifetimeDocument, parseLifetime } from './lifetime-document.ts';
-import { explain } from './outcome.ts';
+import { canDraw } from '../terminal/look.ts';
+import { type CommandContext, defineCommand, RUNTIME_DIR_OPTION, runtimeDirOf } from './command.ts';
+import { follow } from './follow.ts';
+import { LIFETIME_JSON } from './json-help.ts';
+import type { LifetimeDocument } from './lifetime-document.ts';
+import { refusal } from './outcome.ts';
 import { changeLine } from './watch-line.ts';
+import { watchLive } from './watch-live.ts';
 
-/** One hanging GET; short enough that a half-dead connection is noticed. */
+/** Short enough that a half-dead connection is noticed. */
 const HANG_SECS = 60;
-/** How much later than promised the end of a hanging GET may come. */
-const SLACK_MS = 10_000;
-/** Between attempts to reach a daemon that restarts, and the least between two equal answers: no busy loop, ever. */
-const RETRY_MS = 1000;
+
+const OPTIONS = {
+  json: { type: 'boolean', description: 'a line is the whole document of GET /v1/lifetime' },
+  plain: { type: 'boolean', description: 'lines on a terminal too' },
+  ...RUNTIME_DIR_OPTION,
+} as const;
 
 export const command = defineCommand({
   name: 'watch',
-  summary: 'print a line for every change',
-  usage: 'watch [--json]',
-  options: {
-    json: { type: 'boolean', description: 'a line is the whole document of GET /v1/lifetime' },
-    ...RUNTIME_DIR_OPTION,
-  },
+  summary: 'show every change as it comes',
+  usage: 'watch [--json | --plain]',
+  options: OPTIONS,
   positionals: { least: 0, most: 0 },
-  details: 'The first line is the state at the start. When the daemon restarts, watch says so on stderr and goes on.',
+  details: `On a terminal: what "status" shows, drawn anew each second, with the changes since the start below it. q or Ctrl-C ends
+it, Ctrl-Z stops it until "fg". In a pipe or a file, with --json, with --plain and with TERM=dumb: a line for every change; the
+first line is the state at the start.
+
+When the daemon is away, watch says so (lines: on stderr) and goes on when it is back.
+
+Exit code: 0 after q, or when the reader of the lines has gone; 69 and 77 when there is no daemon at the start.`,
+  json: { is: 'with --json, a line for the state at the start and one for every change, each', fields: LIFETIME_JSON },
   async run(context) {
     const runtimeDir = runtimeDirOf(context);
-    let etag: string | undefined;
-    let shown: LifetimeDocument | undefined;
-    let lost = false;
-    for (;;) {
-      const askedMs = performance.now();
-      const answer = await ask(runtimeDir, lost ? undefined : etag);
-      const lifetime = 'unreachable' in answer || answer.status !== 200 ? undefined : parseLifetime(answer.body);
-      if ('unreachable' in answer || lifetime === undefined) {
-        if (shown === undefined) return refuse(answer, context);
-        if (!lost) context.complain('connection to the daemon lost, waiting for it');
-        lost = true;
-        await sleep(RETRY_MS);
-        continue;
-      }
-      if (lost) context.complain('connected to the daemon again');
-      lost = false;
-      const answered = String(answer.headers.etag ?? '');
-      if (answered !== etag) {
-        const line = context.values.json ? oneLine(answer.body) : changeLine(shown, lifetime, Date.now());
-        if (line !== undefined) context.out(`${escapeLine(line)}\n`);
-      } else if (performance.now() - askedMs < RETRY_MS) {
-        // A server that does not hang would make this a busy loop.
-        await sleep(RETRY_MS);
-      }
-      etag = answered;
-      shown = lifetime;
-    }
+    const { stdout, stdin } = process;
+    const isPlain = context.values.json || context.values.plain || !canDraw(stdout, context.env);
+    return isPlain
+      ? watchLines(runtimeDir, context)
+      : watchLive({ runtimeDir, env: context.env, stdout, stdin }, context);
   },
 });
 
-function refuse(answer: DaemonAnswer, output: Output): number {
-  if ('unreachable' in answer || answer.status !== 200) return explain(answer, output);
-  output.complain('what answers there is not mjf-agent');
-  return EXIT.unavailable;
-}
-
-function ask(runtimeDir: string, etag: string | undefined): Promise<DaemonAnswer> {
-  const wait = `?wait_for_change=true&last_etag=${encodeURIComponent(etag ?? '')}&timeout_sec=${HANG_SECS}`;
-  return request({
-    channel: 'agent',
-    runtimeDir,
-    method: 'GET',
-    path: `/v1/lifetime${etag === undefined ? '' : wait}`,
-    timeoutMs: etag === undefined ? SLACK_MS : HANG_SECS * 1000 + SLACK_MS,
-  });
+async function watchLines(runtimeDir: string, context: CommandContext<typeof OPTIONS>): Promise<number> {
+  let shown: LifetimeDocument | undefined;
+  for await (const event of follow({ runtimeDir, hangSecs: HANG_SECS })) {
+    if (event.is === 'refused') return refusal(event.answer, runtimeDir, context);
+    if (event.is === 'lost') context.complain('connection to the daemon lost, waiting for it');
+    else if (event.is === 'back') context.complain('connected to the daemon again');
+    else {
+      const line = context.values.json ? oneLine(event.body) : changeLine(shown, event.lifetime, Date.now());
+      if (line !== undefined) context.out(`${escapeLine(line)}\n`);
+      shown = event.lifetime;
+    }
+  }
+  return EXIT.ok;
 }
 
 function oneLine(body: Buffer): string {

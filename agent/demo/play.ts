@@ -9,7 +9,6 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { request } from '../client.ts';
-import { DEMO_PAYLOAD } from './payload.ts';
 import type { Screen } from './screen.ts';
 
 /** How far ahead the "site" announces the shutdown. */
@@ -109,7 +108,7 @@ async function play(
   const runtime = ['--runtime-dir', place('run')];
   const payload = start(
     self,
-    ['exec', ...runtime, ...config, '--name', 'simulation', '--', process.execPath, '-e', DEMO_PAYLOAD],
+    ['exec', ...runtime, ...config, '--name', 'simulation', '--', self.command, ...self.args, '__demo-payload'],
     { ...environment, DEMO_CHECKPOINT: place('checkpoint') },
     started,
   );
@@ -235,7 +234,11 @@ async function verdict({ code, deadlineMs, checkpoint, outputs, screen, agent, s
   const ended = await Promise.race([gone.then(() => true), after(OVERTIME_MS, false)]);
   const good = code === 75 && spareMs > 0 && saved !== null && message?.startsWith('100') === true && ended;
   screen.say(
-    good ? 'The payload was stopped in time, and the site knows.' : 'The payload was NOT stopped as promised.',
+    good
+      ? 'The payload was stopped in time, and the site knows.'
+      : code === 75 && spareMs > 0 && saved !== null
+        ? 'The payload was stopped in time, but the site does NOT know.'
+        : 'The payload was NOT stopped as promised.',
   );
   return good;
 }

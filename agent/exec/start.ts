@@ -17,9 +17,10 @@ export type Started =
 export async function startCommand(command: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Started> {
   const spawned = spawnClean(command, args, { env, stdio: 'inherit', detached: true });
   if ('error' in spawned) {
-    return spawned.error === 'not_found'
-      ? { code: NOT_FOUND, reason: `${command}: command not found` }
-      : { code: NOT_EXECUTABLE, reason: `${command}: cannot be executed (${spawned.error})` };
+    if (spawned.error === 'not_found') return { code: NOT_FOUND, reason: `${command}: command not found` };
+    const why =
+      spawned.error === 'not_executable' ? 'it is no program, or this user may not execute it' : spawned.error;
+    return { code: NOT_EXECUTABLE, reason: `${command}: cannot be executed (${why})` };
   }
   const { child } = spawned;
   const failed = new Promise<Error>((resolve) => child.once('error', resolve));

@@ -124,7 +124,7 @@ function hintsOfDaemon({ would }: Found, daemon: ProbeReport['daemon']): readonl
   return [
     {
       code: 'daemon_differs',
-      text: 'The daemon says otherwise ("mjf-agent status"): it remembers what hosts said before, and what the operator said.',
+      text: 'The daemon says otherwise ("mjf-agent status"): it remembers what hosts said before and what the operator said, and may have been started with options of its own.',
     },
   ];
 }

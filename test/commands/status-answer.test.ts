@@ -16,8 +16,8 @@ function parsed(canTerminate: unknown) {
 }
 
 const screens: readonly (readonly [unknown, string])[] = [
-  [null, 'unknown: no payload has said'],
-  ['soon', 'unknown: no payload has said'],
+  [null, 'unknown: no payload has lived here yet'],
+  ['soon', 'unknown: no payload has lived here yet'],
   [{ ...BUSY, now: true }, 'now'],
   [{ ...BUSY, at: NOW_SECS + 1200 }, 'from 2025-12-22T19:20:00Z, in 20 min'],
   [{ ...BUSY, must_not_until: NOW_SECS + 1200 }, 'not before 2025-12-22T19:20:00Z, in 20 min; work is lost until then'],
@@ -33,15 +33,15 @@ const screens: readonly (readonly [unknown, string])[] = [
 ];
 for (const [answer, text] of screens) {
   test(`status: can terminate ${text} (${JSON.stringify(answer)})`, () => {
-    const line = /^can terminate +(.*)$/m.exec(statusScreen(parsed(answer), NOW_MS));
+    const line = /^ {2}can terminate +(.*)$/m.exec(statusScreen(parsed(answer), [], NOW_MS));
     assert.equal(line?.[1], text);
   });
 }
 
 test('status: how far the work is, in whole per cent, where somebody has said', () => {
-  assert.match(statusScreen(parsed({ ...BUSY, progress: 0.29 }), NOW_MS), /^progress +29 %$/m);
-  assert.match(statusScreen(parsed({ ...BUSY, progress: 0 }), NOW_MS), /^progress +0 %$/m);
-  assert.doesNotMatch(statusScreen(parsed(BUSY), NOW_MS), /progress/);
+  assert.match(statusScreen(parsed({ ...BUSY, progress: 0.29 }), [], NOW_MS), /^ {2}progress +29 %$/m);
+  assert.match(statusScreen(parsed({ ...BUSY, progress: 0 }), [], NOW_MS), /^ {2}progress +0 %$/m);
+  assert.doesNotMatch(statusScreen(parsed(BUSY), [], NOW_MS), /progress/);
 });
 
 test('watch tells a changed answer, but not progress alone', () => {

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
+import type { DaemonAnswer } from '../../agent/client.ts';
 import { parseLifetime } from '../../agent/commands/lifetime-document.ts';
-import { statusScreen } from '../../agent/commands/status-screen.ts';
+import { explain } from '../../agent/commands/outcome.ts';
 import { changeLine } from '../../agent/commands/watch-line.ts';
+import { runProgram } from '../support/program.ts';
 import { fakeDaemon, lifetime, run, start } from './cli.ts';
 
 const NOW_MS = 1_766_430_000_000;
@@ -41,40 +44,6 @@ function parsed(text: string) {
   return document;
 }
 
-test('the status screen shows everything, with distances, and escapes what came from outside', () => {
-  assert.equal(
-    statusScreen(parsed(FULL), NOW_MS),
-    `phase               draining: take no new work
-deadline            2025-12-22T20:23:00Z, in 1 h 23 min
-reason              ec2: spot terminate
-drain at            2025-12-22T18:43:20Z, 16 min 40 s ago
-stop at             2025-12-22T20:21:00Z, in 1 h 21 min
-host promises       120 s of notice
-site may terminate  at any time
-can terminate       from 2025-12-22T21:30:00Z, in 2 h 30 min
-payloads            2 running, 0 stopping, 1 stopped
-
-Notices
-  ec2/spot  terminate  2025-12-22T20:23:00Z  spot (stale)
-
-Machine features
-  total_cpu  8  directory
-
-Job features
-  job_id  x\\u001b[2J  mjf (stale)
-
-Sources
-  directory  ok  since 2025-12-22T19:00:00Z
-`,
-  );
-});
-
-test('the status screen of a quiet machine says so', () => {
-  const screen = statusScreen(parsed(lifetime()), NOW_MS);
-  assert.match(screen, /^phase +running\ndeadline +none foreseen\nsite may terminate +unknown\n/);
-  assert.doesNotMatch(screen, /Notices|Job features/);
-});
-
 test('what is no lifetime document is none', () => {
   for (const text of ['', 'null', '[]', '{}', '{"phase":5}', '<html>']) {
     assert.equal(parseLifetime(Buffer.from(text)), undefined);
@@ -106,11 +75,13 @@ test('status --json prints the document, its control characters escaped and stil
     assert.deepEqual(JSON.parse(out), JSON.parse(FULL));
     const screen = await run(['status'], daemon.env);
     assert.match(screen.out, /^phase +draining/);
+    const rows = process.getuid?.() === 0 ? 'admin' : 'tcp';
     assert.deepEqual(
       daemon.requests.map(({ channel, url }) => [channel, url]),
       [
         ['agent', '/v1/lifetime'],
         ['agent', '/v1/lifetime'],
+        [rows, '/v1/payloads'],
       ],
     );
   } finally {
@@ -119,11 +90,12 @@ test('status --json prints the document, its control characters escaped and stil
 });
 
 test('get looks in the machine features, then in the job features; an unknown key is exit code 1', async () => {
-  const values: Readonly<Record<string, string>> = {
+  const values: Record<string, string> = {
     '/machinefeatures/hs06': '171.04\n',
     '/jobfeatures/job_id': 'vm\u001b-17',
     '/jobfeatures/hs06': '9\n',
   };
+  values['/v1/lifetime'] = lifetime();
   const daemon = await fakeDaemon(({ url }) =>
     values[url] === undefined ? { status: 404, body: '' } : { status: 200, body: values[url] },
   );
@@ -134,8 +106,19 @@ test('get looks in the machine features, then in the job features; an unknown ke
     assert.deepEqual(await run(['get', 'shutdowntime'], daemon.env), {
       code: 1,
       out: '',
-      err: 'mjf-agent: shutdowntime is not known\n',
+      err: 'mjf-agent: shutdowntime is not known now: no source gives it ("mjf-agent status" shows every key that there is)\n',
     });
+    for (const key of ['can_terminate', 'jobstatus/progress']) {
+      const { code, err } = await run(['get', key], daemon.env);
+      assert.deepEqual(
+        [code, err],
+        [
+          1,
+          `mjf-agent: ${key} is not known now: no payload has said it ("mjf-agent status" shows the answer to the site)\n`,
+        ],
+      );
+    }
+    assert.match((await run(['get', 'total_cpus'], daemon.env)).err, /did you mean "total_cpu"\?/);
     const wrong = await run(['get', '../../v1/lifetime'], daemon.env);
     assert.equal(wrong.code, 64);
   } finally {
@@ -149,10 +132,49 @@ test('no daemon is exit code 69 and one sentence', async () => {
     for (const argv of [['status'], ['get', 'hs06'], ['watch'], ['env'], ['env', '--url'], ['notice', '--in', '5m']]) {
       const { code, out, err } = await run([...argv, '--runtime-dir', runtimeDir]);
       assert.deepEqual([argv, code, out], [argv, 69, '']);
-      assert.match(err, /^mjf-agent: [^\n]+\n$/);
+      assert.match(
+        err,
+        /^mjf-agent: the daemon does not run: [^\n]+; is [^\n]+ the right directory \(--runtime-dir, [^\n]+\n$/,
+      );
     }
   } finally {
     fs.rmSync(runtimeDir, { recursive: true });
+  }
+});
+
+test('the service of a package is named where the usual directory is meant, and whose directory it is where that is closed', async (t) => {
+  const said = (answer: DaemonAnswer, runtimeDir: string) => {
+    const complaints: string[] = [];
+    const code = explain(answer, runtimeDir, { out: assert.fail, complain: (text) => complaints.push(text) });
+    return [code, complaints.join()] as const;
+  };
+  const [code, text] = said({ unreachable: 'the daemon does not run: no socket', code: 'ENOENT' }, '/run/mjf-agent');
+  assert.equal(code, 69);
+  assert.match(text, /^the daemon does not run: no socket; "systemctl status mjf-agent" says why, .*--runtime-dir$/);
+  const denied = said({ unreachable: 'this user may not use it', code: 'EACCES' }, '/');
+  assert.deepEqual(denied.slice(0, 1), [77]);
+  assert.match(denied[1], /^this user may not use it; \/ belongs to uid 0: try again as that user or with sudo/);
+  const late = said({ unreachable: 'it did not answer', code: 'timeout' }, '/run/mjf-agent');
+  assert.match(late[1], /"systemctl status mjf-agent" and "journalctl -u mjf-agent"$/);
+  // A daemon that has sockets alone: whoever must be known by the connection cannot speak.
+  const daemon = await fakeDaemon(() => ({ status: 404, body: '' }));
+  t.after(() => daemon.close());
+  const unheard = said({ unreachable: 'it has no HTTP interface', code: 'ENOENT' }, daemon.runtimeDir);
+  assert.match(unheard[1], /try with sudo, or have "listen" of its configuration name an address$/);
+});
+
+test('output that cannot be written is a failure and is told', {
+  skip: !fs.existsSync('/dev/full') && 'needs /dev/full',
+}, async () => {
+  const full = fs.openSync('/dev/full', 'w');
+  try {
+    const main = path.resolve(import.meta.dirname ?? __dirname, '../../agent/main.ts');
+    const args = ['--import', 'tsx', main, '--help'];
+    const { status, stderr } = spawnSync(process.execPath, args, { stdio: ['ignore', full, 'pipe'], encoding: 'utf8' });
+    assert.equal(status, 1);
+    assert.match(stderr, /^mjf-agent: the output cannot be written: ENOSPC: [^\n]+\n$/);
+  } finally {
+    fs.closeSync(full);
   }
 });
 
@@ -161,7 +183,10 @@ test('a daemon that is not well (503) is exit code 69, with its reason', async (
   const daemon = await fakeDaemon(() => ({ status: 503, body }));
   try {
     const { code, err } = await run(['status'], daemon.env);
-    assert.deepEqual([code, err], [69, 'mjf-agent: the daemon cannot answer now (503): still starting\n']);
+    assert.deepEqual(
+      [code, err],
+      [69, 'mjf-agent: the daemon cannot answer now (503): still starting; try again, and see its log\n'],
+    );
   } finally {
     await daemon.close();
   }
@@ -257,5 +282,17 @@ test('watch --json prints each document as one line; a reader that goes away end
   } finally {
     watch.child.kill();
     await daemon.close();
+  }
+});
+
+test('the demo without a place to write says which variable names another', async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mjf-cli-'));
+  try {
+    // The built program: what runs the sources would make the directory for itself.
+    const { code, out, err } = await runProgram(['demo'], { env: { TMPDIR: path.join(dir, 'absent') } });
+    assert.deepEqual([code, out], [73, '']);
+    assert.match(err, /^mjf-agent: demo: ENOENT.*; it needs a place to write: TMPDIR=DIRECTORY names another\n$/);
+  } finally {
+    fs.rmSync(dir, { recursive: true });
   }
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type NoticeOptions, wishOf } from '../../agent/commands/notice-wish.ts';
-import { fakeDaemon, run } from './cli.ts';
+import { fakeDaemon, lifetime, run } from './cli.ts';
 
 const NOW_MS = 1_766_430_000_000;
 
@@ -61,8 +61,12 @@ test('the wishes go over admin.sock, as JSON, and are confirmed', async () => {
       out: 'all notices of the operator taken back\n',
       err: '',
     });
+    const json = await run(['notice', '--json', '--kind', 'drain'], daemon.env);
+    assert.deepEqual(JSON.parse(json.out), { did: 'announced', id: 'operator/1' });
+    daemon.requests.pop();
     assert.equal((await run(['notice', '--cancel', 'operator/1'], daemon.env)).out, 'operator/1 taken back\n');
     assert.equal((await run(['notice', '--ignore', 'ec2/spot'], daemon.env)).out, 'ec2/spot ignored\n');
+    assert.equal((await run(['notice', '--cancel', 'ec2/spot'], daemon.env)).out, 'ec2/spot counts again\n');
     assert.deepEqual(daemon.requests, [
       {
         channel: 'admin',
@@ -80,6 +84,7 @@ test('the wishes go over admin.sock, as JSON, and are confirmed', async () => {
         body: { id: 'ec2/spot' },
         contentType: 'application/json',
       },
+      { channel: 'admin', method: 'DELETE', url: '/v1/notices/ec2/spot', body: undefined, contentType: undefined },
     ]);
   } finally {
     await daemon.close();
@@ -88,13 +93,26 @@ test('the wishes go over admin.sock, as JSON, and are confirmed', async () => {
 
 test('an id that is not there is exit code 1, a refusal 1 with its reason, forbidden 77', async () => {
   let status = 404;
-  const daemon = await fakeDaemon(() => ({ status, body: JSON.stringify({ detail: 'because \u001b[2J' }) }));
+  const notices = ['operator/1', 'ec2/spot', 'operator/2'].map((id) => ({ id, kind: 'drain' }));
+  const daemon = await fakeDaemon(({ url }) =>
+    url === '/v1/lifetime'
+      ? { status: 200, body: lifetime({ notices }) }
+      : { status, body: JSON.stringify({ detail: 'because \u001b[2J.' }) },
+  );
   try {
     assert.deepEqual(await run(['notice', '--cancel', 'x'], daemon.env), {
       code: 1,
       out: '',
-      err: 'mjf-agent: there is no notice x (see "mjf-agent status")\n',
+      err: 'mjf-agent: there is no notice x; there are operator/1, operator/2\n',
     });
+    assert.match(
+      (await run(['notice', '--ignore', 'x'], daemon.env)).err,
+      /there are operator\/1, ec2\/spot, operator\/2$/m,
+    );
+    assert.match(
+      (await run(['notice', '--cancel', 'ec2/spot'], daemon.env)).err,
+      /ec2\/spot is not the operator's.*"mjf-agent notice --ignore ec2\/spot" overrides it/,
+    );
     status = 400;
     assert.deepEqual(await run(['notice', '--in', '5m'], daemon.env), {
       code: 1,

@@ -28,6 +28,16 @@ test('check says what it read, what is odd and ok; with everything that is wrong
         `mjf-agent: ${file}: stop.grace: expected a duration such as "2m", got 5\n`,
     );
     assert.equal((await run(['check', path.join(directory, 'missing.toml')])).code, 78);
+
+    const report = await run(['check', '--json', file]);
+    assert.deepEqual([report.code, report.err], [78, '']);
+    const { problems, ...rest } = JSON.parse(report.out);
+    assert.deepEqual(rest, { ok: false, files: [], warnings: [] });
+    const message = 'expected a duration such as "2m", got 5';
+    assert.deepEqual(problems[1], { origin: file, key: 'stop.grace', message, line: null, column: null });
+    fs.writeFileSync(file, '');
+    const empty = await run(['check', '--json', file]);
+    assert.deepEqual(JSON.parse(empty.out), { ok: true, files: [file], warnings: [], problems: [] });
   } finally {
     fs.rmSync(directory, { recursive: true });
   }
