@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { type Care, openCare } from './care.ts';
 import { type Channels, openChannels } from './channels.ts';
 import type { Clock } from './clock.ts';
+import { fixedAtStart } from './config/reload.ts';
 import { type Config, policyOf } from './config.ts';
 import { linkEtc } from './etc-link.ts';
 import { groupOption } from './groups.ts';
@@ -18,6 +19,7 @@ import { outlivesBoot, type State } from './lifetime/state.ts';
 import { tellChanges } from './lifetime/tell.ts';
 import {
   type Effect,
+  type Instant,
   type PayloadSpec,
   type PayloadTarget,
   POINTER_NAMES,
@@ -27,6 +29,7 @@ import {
   type StepResult,
 } from './lifetime/types.ts';
 import { readMachineIdentity } from './machine-identity.ts';
+import { openMeasures } from './measures.ts';
 import { openMemory } from './memory.ts';
 import { sharedMountPoints } from './mount-points.ts';
 import { openOutput } from './output.ts';
@@ -35,23 +38,20 @@ import { openInhibitor } from './payloads/inhibitor.ts';
 import { followable } from './pointer-rules.ts';
 import type { AgentPort, LiveSource, Publication, Registration } from './ports.ts';
 import type { HttpServer } from './publish/http/server.ts';
-import { createMetrics, snapshotMetrics } from './publish/metrics.ts';
+import { createMetrics } from './publish/metrics.ts';
+import { processMetrics, snapshotMetrics } from './publish/metrics-now.ts';
 import { publicationOf } from './publish/publication.ts';
 import { ANSWER_FILE } from './report/joboutputs.ts';
 import { openReports } from './report/reports.ts';
 import { openWebhooks } from './report/webhooks.ts';
 import { inheritedListeners } from './socket-activation.ts';
+import { guardTimeMs } from './sources/logind-guard.ts';
 import { version } from './version.ts';
 
 /** READY (and `readyz`) at the latest after this, however silent a source is: boot must not wait for a dead endpoint. */
 const READY_AT_LATEST_MS = 10_000;
 /** The main loop ticks each second; silent for longer than this it is not healthy. */
 const HEALTHY_TICK_MS = 10_000;
-/** What is done once more because a crash left open whether it had been done, by the event that tells of it. */
-const UNCERTAIN: ReadonlyMap<string, string> = new Map([
-  ['step_uncertain', 'mjf_steps_uncertain_total'],
-  ['start_uncertain', 'mjf_unit_starts_uncertain_total'],
-]);
 /** Reports and the state file get this long when the agent is told to stop. */
 const STOP_BOUND_MS = 2_000;
 
@@ -71,8 +71,14 @@ export interface AgentOptions {
 export interface Agent {
   /** Resolves once every source answered once or the time for that is over, and the listeners are up. */
   ready(): Promise<void>;
+  /** Whether the main loop does its work; as `/healthz`. */
+  health(): { readonly healthy: boolean; readonly reason: string };
+  /** Now and whenever the truth changes, after everything else. */
+  watch(listener: (snapshot: Snapshot) => void): void;
   /** A re-read configuration: policy, sources and payload defaults change in place; what needs a restart is told in the log. */
   reconfigure(config: Config): void;
+  /** A re-read configuration was wrong; the former one goes on. */
+  configurationRefused(): void;
   stop(): Promise<void>;
 }
 
@@ -84,13 +90,22 @@ export function startAgent(options: AgentOptions): Agent {
   const { clock, log, env, root } = options;
   let { config } = options;
   const metrics = createMetrics();
-  metrics.gauge('mjf_build_info', { version }, 1);
+  const measures = openMeasures(metrics);
+  metrics.gauge('mjf_build_info', { version, nodejs: process.versions.node }, 1);
   options.onLogDrops((lines) => metrics.count('mjf_log_dropped_total', {}, lines));
   const identity = readMachineIdentity(root, env);
   const started = clock.now();
+  const processStartMs = started.wall - process.uptime() * 1000;
+  const configurationTaken = (taken: boolean): void => {
+    metrics.gauge('mjf_config_last_reload_successful', {}, taken ? 1 : 0);
+    if (taken) metrics.gauge('mjf_config_last_reload_success_timestamp_seconds', {}, clock.now().wall / 1000);
+  };
+  configurationTaken(true);
   const bootWallMs = identity.bootWallMs(started.wall);
   const output = openOutput({ config, clock, log, root, count: metrics.count, observe: metrics.observe });
-  const memory = openMemory(options, identity, started, bootWallMs, () => metrics.count('mjf_journal_errors_total'));
+  const memory = openMemory(options, identity, started, bootWallMs, (of) =>
+    metrics.count(of === 'journal' ? 'mjf_journal_errors_total' : 'mjf_state_errors_total'),
+  );
   const { journal } = memory;
 
   let publication: Publication | null = null;
@@ -129,7 +144,10 @@ export function startAgent(options: AgentOptions): Agent {
     journal,
     send: webhooks.send,
     count: metrics.count,
-    submit: (input) => beat.submit(input),
+    submit(input) {
+      measures.heard(input);
+      beat.submit(input);
+    },
     register,
     publication: () => publication ?? unreachable(),
     owesLastWord: reports.owesLastWord,
@@ -140,6 +158,7 @@ export function startAgent(options: AgentOptions): Agent {
     carryOut,
     onTick,
     async onJump({ kind, byMs }) {
+      metrics.count('mjf_time_jumps_total', { kind });
       log.warn(
         { event: 'time_jumped', kind, by_secs: Math.round(byMs / 1000) },
         `time jumped (${kind}): every source is asked before anything is done`,
@@ -154,8 +173,9 @@ export function startAgent(options: AgentOptions): Agent {
   });
 
   /** Journal → files → signals → HTTP → reports: a payload woken by its SIGTERM must not read `running`. */
-  function carryOut(result: StepResult<State>): void {
+  function carryOut(result: StepResult<State>, { wall }: Instant): void {
     const before = publication;
+    measures.stepped(before, result, wall);
     const writes = result.effects.filter((effect) => effect.type === 'persist');
     if (writes.length > 0) journal.put(writes);
     publication = publicationOf(result.snapshot, result.payloads, before);
@@ -180,15 +200,11 @@ export function startAgent(options: AgentOptions): Agent {
     if (effect.type === 'poll_soon') channels.pollSoon(effect.source, effect.inMs);
     if (effect.type !== 'log') return;
     log[effect.level]({ event: effect.event, ...effect.fields }, effect.message);
-    const { kind, source, error } = effect.fields;
-    if (effect.event === 'notice_new') metrics.count('mjf_notices_total', { kind: String(kind) });
-    if (effect.event === 'feature_rejected')
-      metrics.count('mjf_source_faults_total', { source: String(source), error: String(error) });
-    const uncertain = UNCERTAIN.get(effect.event);
-    if (uncertain !== undefined) metrics.count(uncertain);
+    measures.told(effect);
   }
 
-  function onTick(): void {
+  function onTick({ mono }: Instant): void {
+    measures.looked(mono);
     if (publication !== null) care.look();
     output.look(publication);
     if (publication !== null) holdShutdown(publication.snapshot);
@@ -213,7 +229,9 @@ export function startAgent(options: AgentOptions): Agent {
   function holdShutdown({ sources, payloads }: Snapshot): void {
     // Also while it does not answer: the lock would be let go at the worst moment.
     const logind = sources.some(({ name, state }) => name === 'logind' && state !== 'absent');
-    inhibitor.update(logind && (payloads.running + payloads.stopping > 0 || reports.owesLastWord()));
+    // The guard holds it up longer than logind would; the lock would only put off its turn.
+    const guarded = guardTimeMs(root) !== null;
+    inhibitor.update(logind && !guarded && (payloads.running + payloads.stopping > 0 || reports.owesLastWord()));
   }
 
   /** A platform's metadata says where the features are (mjf.md, "Locations"). */
@@ -261,6 +279,7 @@ export function startAgent(options: AgentOptions): Agent {
     onSources: (sources) => beat.submit({ type: 'configure', policy: policyOf(config), sources }),
     emit: (observation) => beat.submit({ type: 'observation', observation }),
     count: metrics.count,
+    observe: metrics.observe,
   });
   startSources();
   const unlink = linkEtc({ enabled: config.publish.linkEtc, runtimeDir: config.runtimeDir, root, log });
@@ -275,7 +294,13 @@ export function startAgent(options: AgentOptions): Agent {
     sources: () => liveSources(channels, publication ?? unreachable()),
     register,
     filesWritten: output.written,
-    submit: beat.submit,
+    submit(input) {
+      if (input.type === 'steps_done') {
+        const [first] = input.results;
+        if (first !== undefined) measures.acknowledged(input.results, port.payload(first.id));
+      }
+      beat.submit(input);
+    },
     jobOutput: reports.jobOutput,
     readiness: () => readiness(ready, output.broken(), channels.silent()),
     health() {
@@ -286,8 +311,18 @@ export function startAgent(options: AgentOptions): Agent {
     },
     metricsText() {
       const shown = publication ?? unreachable();
+      metrics.gauge('mjf_last_word_pending', {}, reports.owesLastWord() ? 1 : 0);
+      metrics.gauge('mjf_hooks_running', {}, beat.state().hooks.open.length);
+      metrics.gauge('mjf_ready', {}, port.readiness().ready ? 1 : 0);
+      metrics.gauge('mjf_healthy', {}, port.health().healthy ? 1 : 0);
+      metrics.gauge('mjf_inhibitor_held', {}, inhibitor.held() ? 1 : 0);
+      const guardMs = guardTimeMs(root);
       const live = liveSources(channels, shown);
-      return metrics.text(snapshotMetrics(shown.snapshot, clock.now().wall, live, reports.pending()));
+      return metrics.text([
+        ...snapshotMetrics(shown.snapshot, clock.now().wall, live, reports.pending()),
+        ...(guardMs === null ? [] : [{ name: 'mjf_guard_seconds', value: guardMs / 1000 }]),
+        ...processMetrics(path.join(root, 'proc'), processStartMs),
+      ]);
     },
     describeUnit: care.describeUnit,
     lookUpCgroup: care.lookUpCgroup,
@@ -330,6 +365,11 @@ export function startAgent(options: AgentOptions): Agent {
     async ready() {
       await Promise.all([settled, listening]);
     },
+    health: port.health,
+    watch(listener) {
+      listener(port.publication().snapshot);
+      port.subscribe(({ snapshot }) => listener(snapshot));
+    },
     reconfigure(next) {
       const fixed = fixedAtStart(config);
       for (const [key, value] of Object.entries(fixedAtStart(next))) {
@@ -346,8 +386,10 @@ export function startAgent(options: AgentOptions): Agent {
       startSources();
       care.reconfigure(config);
       webhooks.reconfigure(config.webhooks);
+      configurationTaken(true);
       log.info({ event: 'reconfigured' }, 'configuration read again');
     },
+    configurationRefused: () => configurationTaken(false),
     async stop() {
       stopping = true;
       output.stop();
@@ -370,20 +412,6 @@ function targetFields(target: PayloadTarget): Readonly<Record<string, unknown>> 
   if (target.kind === 'process') return { pid: target.leader.pid };
   return target.kind === 'unit' ? { unit: target.unit } : { cgroup: target.path };
 }
-
-/** What is opened once, by the names of the configuration. */
-const fixedAtStart = (config: Config): Readonly<Record<string, unknown>> => ({
-  runtime_dir: config.runtimeDir,
-  state_dir: config.stateDir,
-  journal_dir: config.journalDir,
-  listen: config.listen,
-  admin_group: config.adminGroup,
-  'publish.shutdown_time_file': config.publish.shutdownTimeFile,
-  'publish.link_etc': config.publish.linkEtc,
-  hand_socket: config.handSocket,
-  report: config.report,
-  log: config.log,
-});
 
 /** Sources that were found by a sign of this machine and have spoken before: a sign that is gone does not unmake them. */
 const knownSources = ({ sources }: State): ReadonlySet<string> =>

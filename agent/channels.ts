@@ -59,6 +59,7 @@ export interface ChannelsOptions {
   readonly without?: ReadonlySet<string>;
   emit(observation: Observation): void;
   count(metric: string, labels?: Readonly<Record<string, string>>): void;
+  observe?(metric: string, value: number, labels: Readonly<Record<string, string>>): void;
 }
 
 export function openChannels(options: ChannelsOptions): Channels {
@@ -102,7 +103,7 @@ export function openChannels(options: ChannelsOptions): Channels {
         silent.delete(observation.source);
         if (silent.size === 0) allAnswered();
       };
-      drivers.set(source.name, startDriver(source, { emit, log, clock, count: options.count }));
+      drivers.set(source.name, startDriver(source, { ...options, emit }));
     }
     return infos();
   }

@@ -21,6 +21,8 @@ export interface DaemonRequest {
   readonly body?: unknown;
   /** For the whole exchange, ms. */
   readonly timeoutMs: number;
+  /** Of the answer. Default 4 MiB. */
+  readonly largestBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -117,7 +119,7 @@ function exchange(options: DaemonRequest, { target, name }: Place): Promise<Daem
         let bytes = 0;
         response.on('data', (chunk: Buffer) => {
           bytes += chunk.length;
-          if (bytes > LARGEST_BODY_BYTES) fail('too_big');
+          if (bytes > (options.largestBytes ?? LARGEST_BODY_BYTES)) fail('too_big');
           else chunks.push(chunk);
         });
         response.on('end', () =>

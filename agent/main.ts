@@ -35,6 +35,17 @@ if (argv[0] === '__read-directory') {
     .then((code) => {
       process.exitCode = code;
     });
+} else if (argv[0] === '__guard') {
+  // What mjf-agent-guard.service runs when the machine goes down. A journal that is gone must not end it in the midst of that.
+  process.stdout.on('error', () => undefined);
+  import('./guard/guard.ts')
+    .then(({ guardMain }) => guardMain(argv.slice(1)))
+    .then((code) => {
+      process.exitCode = code;
+    });
+} else if (argv[0] === '__demo-payload') {
+  // What `demo` has stopped in time.
+  void import('./demo/payload.ts').then(({ demoPayloadMain }) => demoPayloadMain(process.env));
 } else {
   void import('./commands/process.ts').then(({ runProcess }) => runProcess(argv));
 }

@@ -35,6 +35,18 @@ export interface LiveSource {
   readonly pollMs: number;
   /** What is wrong with single keys and endpoints of a source that answers, by their names. */
   readonly faults?: Readonly<Record<string, string>>;
+  /** Its last readings, the oldest first. */
+  readonly history?: readonly SourceReading[];
+}
+
+/** How one reading went. */
+export interface SourceReading {
+  readonly atMs: number;
+  readonly latencyMs: number;
+  /** `absent`: the channel is not there, which is no failure. */
+  readonly outcome: 'ok' | 'failed' | 'absent';
+  /** Code of what was wrong; null where nothing was. */
+  readonly error: string | null;
 }
 
 /**

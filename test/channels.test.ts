@@ -96,18 +96,22 @@ describe('channels', () => {
     assert.ok(!names(channels.start(plain)).includes('ec2'));
   });
 
-  it('a sign that comes late is found without anybody’s asking', async () => {
-    const root = machine();
-    let tell: (infos: readonly SourceInfo[]) => void = () => {};
-    const late = new Promise<readonly SourceInfo[]>((resolve) => {
-      tell = resolve;
+  for (const [sign, file] of [
+    ['a label', 'dev/disk/by-label/CONTEXT'],
+    ['a drive that a root helper has copied', 'run/mjf-agent-drive/CONTEXT/context.sh'],
+  ] as const)
+    it(`${sign} that comes late is found without anybody’s asking`, async () => {
+      const root = machine();
+      let tell: (infos: readonly SourceInfo[]) => void = () => {};
+      const late = new Promise<readonly SourceInfo[]>((resolve) => {
+        tell = resolve;
+      });
+      const { channels } = open(root, { onSources: (infos) => tell(infos) });
+      assert.ok(!names(channels.start(await config())).includes('opennebula'));
+      write(root, file, '');
+      assert.ok(names(await late).includes('opennebula'));
+      assert.ok(names(channels.infos()).includes('directory'), 'all others go on');
     });
-    const { channels } = open(root, { onSources: (infos) => tell(infos) });
-    assert.ok(!names(channels.start(await config())).includes('opennebula'));
-    write(root, 'dev/disk/by-label/CONTEXT', '');
-    assert.ok(names(await late).includes('opennebula'));
-    assert.ok(names(channels.infos()).includes('directory'), 'all others go on');
-  });
 
   it('a place that the metadata names late does not stand in for what the host has mounted', async () => {
     const at = String(Math.floor(Date.now() / 1000) + 3600);

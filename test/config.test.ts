@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { exampleConfig } from '../agent/config/example.ts';
@@ -395,15 +394,6 @@ test('every key of the schema has a description, and every default passes its ow
   };
   visit(configSchema(), '');
   assert.deepEqual(bare, []);
-});
-
-test('packaging/config.toml is what the schema gives now', () => {
-  const packaged = fs.readFileSync(path.join(ROOT, 'packaging/config.toml'), 'utf8');
-  assert.equal(
-    packaged,
-    exampleConfig(),
-    'stale: run `node --import tsx packaging/config-example.ts > packaging/config.toml`',
-  );
 });
 
 test('packaging/config.toml does nothing as it is, and uncommented it is the defaults', async () => {

@@ -186,6 +186,13 @@ describe('arrows', () => {
     const startup = (file: string): boolean => isIn('publish')(file) && !isIn('publish/http')(file);
     forbids(({ from, to }) => startup(from) && isIn('publish/http')(to));
   });
+  test('the status page runs in a browser: it imports itself and two pure files, and nobody imports it', () => {
+    const page = isIn('publish/page');
+    const shared = ['agent/duration.ts', 'agent/escape.ts'];
+    forbids(({ from, to }) => page(from) && !page(to) && !shared.includes(to));
+    forbids(({ from, to }) => page(to) && !page(from));
+    assert.ok(imports.some(({ from }) => page(from)));
+  });
   test('fastify stays in publish/http, and agent.ts loads that only when it is needed', () => {
     forbids(({ from, to }) => /^@?fastify\b/.test(to) && !isIn('publish/http')(from));
     const eager = /^import (?!type\b)[^;]*from '\.\/publish\/http\//m;

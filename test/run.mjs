@@ -1,10 +1,12 @@
 /**
- * Runs the tests: `node test/run.mjs fast|slow|faults|systemd`. `fast` needs nothing but Node; `slow` (`*.slow.test.ts`) has
- * real namespaces, a real bus, real processes by the dozen and platforms that keep one waiting; `faults` walks through crashes
- * and takes minutes; `systemd` boots containers. Works on Node 20, 22 and 24, whose own globs and defaults differ.
+ * Runs the tests: `node test/run.mjs fast|slow|faults|systemd|guest`. `fast` needs nothing but Node; `slow` (`*.slow.test.ts`)
+ * has real namespaces, a real bus, real processes by the dozen and platforms that keep one waiting; `faults` walks through
+ * crashes and takes minutes; `systemd` boots containers, `guest` virtual machines. Works on Node 20, 22 and 24, whose own globs
+ * and defaults differ.
  */
 import { spawn } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,20 +18,47 @@ const SLOW = {
   slow: 'npm run test:slow',
   faults: 'node test/run.mjs faults',
   systemd: 'node test/run.mjs systemd',
-  guest: 'needs a virtual machine: see test/guest',
+  guest: 'npm run test:guest',
   bench: 'npm run bench:latency',
 };
 /**
  * The tests start processes of their own; more files at once only make each other late. The slow ones wait for real instants
- * with dozens of processes, and those named `*.alone.slow.test.ts` with hundreds: these come last, one by one.
+ * with dozens of processes, and those named `*.alone.slow.test.ts` with hundreds: these come last, one by one. An emulated
+ * machine keeps two processors busy while it boots, and takes a gigabyte.
  */
-const FILES_AT_ONCE = { fast: 4, slow: 2, faults: 4, systemd: 4 };
+const GUEST_PROCESSORS = 2;
+const GUEST_BYTES = 1.25 * 1024 ** 3;
+const guestsAtOnce = () =>
+  Math.max(1, Math.floor(Math.min(os.availableParallelism() / GUEST_PROCESSORS, os.freemem() / GUEST_BYTES)));
+const FILES_AT_ONCE = { fast: 4, slow: 2, faults: 4, systemd: 4, guest: guestsAtOnce() };
 /** A file that takes longer has a test that never ends: it fails instead of holding up all others for ever. */
-const MOST_SECS = { fast: 120, slow: 300, faults: 1_200, systemd: 600 };
+const MOST_SECS = { fast: 120, slow: 300, faults: 1_200, systemd: 600, guest: 900 };
+
+/**
+ * Virtual machines take minutes where they are emulated (so many seconds with two processors): those that tell the most come
+ * first, for who has little time.
+ */
+const GUEST_SECS = {
+  share: 60,
+  metadata: 210,
+  power: 60,
+  drive: 90,
+  crash: 60,
+  'hung-share': 160,
+  reboot: 130,
+  firewall: 130,
+};
+/** Of a new one. */
+const UNKNOWN_SECS = 120;
+/**
+ * `MJF_TEST_SECS` (.ci/run): as many seconds there are for the virtual machines. A round of them is begun only where it is likely to
+ * fit, and what is left out is told.
+ */
+const SECS = Number(process.env.MJF_TEST_SECS ?? Number.POSITIVE_INFINITY);
 
 const [suite = 'fast', ...patterns] = process.argv.slice(2);
-if (!['fast', 'slow', 'faults', 'systemd'].includes(suite)) {
-  console.error(`usage: node test/run.mjs fast|slow|faults|systemd [PART-OF-A-FILE-NAME…] (got "${suite}")`);
+if (!['fast', 'slow', 'faults', 'systemd', 'guest'].includes(suite)) {
+  console.error(`usage: node test/run.mjs fast|slow|faults|systemd|guest [PART-OF-A-FILE-NAME…] (got "${suite}")`);
   process.exit(64);
 }
 
@@ -62,10 +91,29 @@ if (chosen.length === 0) {
 }
 
 const isAlone = (file) => file.endsWith('.alone.slow.test.ts');
-const rounds = [
-  { files: chosen.filter((file) => !isAlone(file)), atOnce: FILES_AT_ONCE[suite] },
-  { files: chosen.filter(isAlone), atOnce: 1 },
-].filter(({ files }) => files.length > 0);
+const rounds = (
+  suite === 'guest'
+    ? guestRounds()
+    : [
+        { files: chosen.filter((file) => !isAlone(file)), atOnce: FILES_AT_ONCE[suite] },
+        { files: chosen.filter(isAlone), atOnce: 1 },
+      ]
+).filter(({ files }) => files.length > 0);
+
+function guestOf(file) {
+  return path.basename(file, '.test.ts');
+}
+
+function guestRounds() {
+  const names = Object.keys(GUEST_SECS);
+  const rank = (file) => (names.indexOf(guestOf(file)) + names.length + 1) % (names.length + 1);
+  const ordered = [...chosen].sort((one, other) => rank(one) - rank(other));
+  const atOnce = FILES_AT_ONCE.guest;
+  return Array.from({ length: Math.ceil(ordered.length / atOnce) }, (_, round) => ({
+    files: ordered.slice(round * atOnce, (round + 1) * atOnce),
+    atOnce,
+  }));
+}
 
 /** @returns the exit code of one round */
 function run({ files, atOnce }, number) {
@@ -103,5 +151,17 @@ function run({ files, atOnce }, number) {
 }
 
 let worst = 0;
-for (const [number, round] of rounds.entries()) worst = Math.max(worst, await run(round, number));
+/** How much slower this machine is. */
+let slowness = 1;
+for (const [number, round] of rounds.entries()) {
+  const begunSecs = process.uptime();
+  const usualSecs = Math.max(...round.files.map((file) => GUEST_SECS[guestOf(file)] ?? UNKNOWN_SECS));
+  if (begunSecs + usualSecs * slowness > SECS) {
+    const left = rounds.slice(number).flatMap(({ files }) => files);
+    console.log(`== left out (no time: ${Math.round(begunSecs)} s of ${SECS} s are gone): ${left.join(', ')}`);
+    break;
+  }
+  worst = Math.max(worst, await run(round, number));
+  slowness = Math.max(slowness, (process.uptime() - begunSecs) / usualSecs);
+}
 process.exit(worst);

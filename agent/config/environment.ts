@@ -9,6 +9,9 @@ const PREFIX = 'MJF_AGENT_';
 /** Means something else than a key of the configuration. */
 const OTHER_VARIABLES = new Set(['MJF_AGENT_DEBUG']);
 
+/** The variable that sets a key. */
+export const variableOf = (path: readonly string[]): string => PREFIX + path.join('__').toUpperCase();
+
 export interface EnvironmentRead {
   readonly layers: readonly Layer[];
   readonly problems: readonly ConfigProblem[];

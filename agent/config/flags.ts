@@ -35,6 +35,8 @@ interface Target {
   readonly expected: string;
 }
 
+const POWEROFF_FLAG = '--poweroff-when-done';
+const POWEROFF_KEY = ['stop', 'when_done'] as const;
 const PATH_OR_URL = 'an absolute path or an http(s) URL';
 
 /** Checks and places each flag; what is wrong with one is told like any other fault of the configuration. */
@@ -55,11 +57,17 @@ export function readFlags(flags: ConfigFlags): FlagsRead {
     layers.push({ origin: flag, kind: 'flag', table: tableOf(choice.path, value), checked: true });
   }
   if (flags.poweroffWhenDone === true) {
-    const table = tableOf(['stop', 'when_done'], 'poweroff');
-    layers.push({ origin: '--poweroff-when-done', kind: 'flag', table, checked: true });
+    const table = tableOf(POWEROFF_KEY, 'poweroff');
+    layers.push({ origin: POWEROFF_FLAG, kind: 'flag', table, checked: true });
   }
   return { layers, problems, namedSources: [...new Set(namedSources)] };
 }
+
+/** Which keys a flag of the daemon sets, for the manual. */
+export const flagKeys = (): readonly { readonly flag: string; readonly path: readonly string[] }[] => [
+  ...targets({}).flatMap(({ flag, choices }) => choices.map(({ path }) => ({ flag, path }))),
+  { flag: POWEROFF_FLAG, path: POWEROFF_KEY },
+];
 
 function targets(flags: ConfigFlags): readonly Target[] {
   const features = (key: 'machinefeatures' | 'jobfeatures'): Target => ({

@@ -109,6 +109,7 @@ export const hooks = {
       description:
         'The longest that one may run; the deadline may end it earlier. The next program of the same event waits for it.',
       default: '60s',
+      atLeast: '1s',
     },
   },
 } as const;

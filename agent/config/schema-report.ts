@@ -46,6 +46,7 @@ export const report = {
           format: 'duration',
           description: 'How often it is written.',
           default: '60s',
+          atLeast: '1s',
         },
       },
     },

@@ -11,7 +11,11 @@ import { LOG_LEVEL_NAMES } from './log-levels.ts';
 import { hooks, payload, steps, webhook } from './schema-payload.ts';
 import { report } from './schema-report.ts';
 
-const kind = { enum: NOTICE_KINDS } as const;
+const kindOf = <const Kind extends string>(kind: Kind) =>
+  ({
+    enum: NOTICE_KINDS,
+    description: `What a notice of the kind ${kind} counts as. Default: as what it is.`,
+  }) as const;
 
 export const baseSchema = {
   type: 'object',
@@ -114,16 +118,16 @@ export const baseSchema = {
       description:
         'What a kind of notice counts as, KIND = "KIND". Kinds: terminate stop shutdown reboot redeploy (set a deadline),\ndrain, freeze hibernate migrate rebalance (only inform).',
       properties: {
-        terminate: kind,
-        stop: kind,
-        shutdown: kind,
-        reboot: kind,
-        redeploy: kind,
-        drain: kind,
-        freeze: { ...kind, examples: ['stop'] },
-        hibernate: kind,
-        migrate: kind,
-        rebalance: kind,
+        terminate: kindOf('terminate'),
+        stop: kindOf('stop'),
+        shutdown: kindOf('shutdown'),
+        reboot: kindOf('reboot'),
+        redeploy: kindOf('redeploy'),
+        drain: kindOf('drain'),
+        freeze: { ...kindOf('freeze'), examples: ['stop'] },
+        hibernate: kindOf('hibernate'),
+        migrate: kindOf('migrate'),
+        rebalance: kindOf('rebalance'),
       },
     },
     publish: {
@@ -158,6 +162,7 @@ export const baseSchema = {
     log: {
       type: 'object',
       additionalProperties: false,
+      description: 'What the agent writes on its standard output, which under systemd is the journal.',
       properties: {
         level: { enum: LOG_LEVEL_NAMES, description: 'How much is logged.', default: 'info' },
       },
@@ -179,6 +184,10 @@ export interface SchemaNode {
   readonly format?: string;
   /** Writing it turns a channel on, even with its default: shown as an example, so that uncommenting changes nothing. */
   readonly namesChannel?: boolean;
+  /** A duration below this is refused (rules.ts). */
+  readonly atLeast?: string;
+  /** Keys that must be given. */
+  readonly required?: readonly string[];
   /** Of these keys a table has one and only one. */
   readonly exactlyOne?: readonly string[];
   readonly pattern?: string;
@@ -191,6 +200,9 @@ export interface SchemaNode {
   readonly oneOf?: readonly SchemaNode[];
   readonly minimum?: number;
   readonly maximum?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly maxLength?: number;
 }
 
 /** The whole schema: the base, and for each source its own table. */

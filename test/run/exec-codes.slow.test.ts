@@ -13,7 +13,7 @@ import { PROGRAM, type Ran, runProgram } from '../support/program.ts';
 import { exitCode, heard, payloadRows, registered, startExec } from './exec-payload.ts';
 
 const NO_DAEMON = '/nonexistent/mjf-agent';
-const GIVE_UP_MS = 25_000;
+const GIVE_UP_MS = 60_000;
 const LOOK_MS = 50;
 const REQUESTED = '100 Shutdown as requested by the host';
 

@@ -13,6 +13,7 @@ import { startGceHost } from '../hosts/gce.ts';
 import { startMjfHost } from '../hosts/mjf.ts';
 import { startOpennebulaHost } from '../hosts/opennebula.ts';
 import { startOpenstackHost } from '../hosts/openstack.ts';
+import { startOracleHost } from '../hosts/oracle.ts';
 import { startTencentHost } from '../hosts/tencent.ts';
 import { inSecs, startAgent, type TestAgent } from '../support/agent.ts';
 
@@ -37,7 +38,8 @@ describe('platforms', { concurrency: 4 }, () => {
     const agent = await startAgent(t, { config, channels: NO_DIRECTORIES });
     await agent.until('the tag', ({ machinefeatures }) => machinefeatures['hs06']?.value === '171.04');
     assert.equal(agent.file('machinefeatures/secret'), undefined);
-    assert.equal((await agent.lifetime()).termination_allowed, true);
+    // Asked beside the tags, and possibly answered after them.
+    await agent.until('a spot machine', ({ termination_allowed }) => termination_allowed === true);
 
     host.event({ id: 'instance-event-1', code: 'system-maintenance', notBeforeMs: Date.now() + 60_000 });
     const hinted = await noticeThere(agent, 'ec2/instance-event-1');
@@ -111,6 +113,24 @@ describe('platforms', { concurrency: 4 }, () => {
       assert.deepEqual([notices[0]?.id, notices[0]?.kind], [`${name}/spot`, 'terminate']);
     });
   }
+
+  test('oracle: a tag is the deadline, and taken away it is taken back; what a tenant keeps beside it goes nowhere', async (t) => {
+    const host = await startOracleHost();
+    t.after(() => host.close());
+    const agent = await startAgent(t, {
+      config: table('oracle', host.url, 'poll = "200ms"\n'),
+      channels: NO_DIRECTORIES,
+    });
+    host.tag('mjf_rack', 'r7');
+    const at = inSecs(3600);
+    host.tag('shutdowntime', String(at));
+    const { reason } = await deadlineIs(agent, at);
+    assert.match(String(reason), /^oracle: shutdowntime/);
+    assert.equal(agent.file('machinefeatures/rack'), 'r7\n');
+    assert.equal(agent.file('machinefeatures/user_data'), undefined);
+    host.tag('shutdowntime', undefined);
+    await agent.until('no deadline', ({ deadline }) => deadline === null);
+  });
 
   test('openstack: what `meta` points to is read, and stays read although the metadata service dies', async (t) => {
     const site = await startMjfHost({ machine: { total_cpu: '8', shutdowntime: String(inSecs(7200)) } });

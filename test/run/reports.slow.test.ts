@@ -21,7 +21,7 @@ const CONFIG =
 /** Only the platform counts. */
 const NO_DIRECTORIES = [] as const;
 const POLL_MS = 50;
-const GIVE_UP_MS = 30_000;
+const GIVE_UP_MS = 60_000;
 
 /** For what a stand-in holds, which announces itself to nobody. */
 async function until<T>(what: string, look: () => T | undefined): Promise<T> {

@@ -17,6 +17,12 @@ export interface Lifetime {
   readonly reason: string | null;
   readonly overdue: boolean;
   readonly termination_allowed: boolean | null;
+  readonly can_terminate: {
+    readonly now: boolean;
+    readonly at: number | null;
+    readonly must_not_until: number | null;
+    readonly progress: number | null;
+  } | null;
   readonly notices: readonly {
     readonly id: string;
     readonly source: string;
