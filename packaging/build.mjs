@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import esbuild from 'esbuild';
+import { buildPage } from './page.mjs';
 
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -36,6 +37,7 @@ const withoutTransports = {
 /** Builds into `outputDirectory`; both files appear by rename, so that a running test never meets half a program. */
 export async function build(outputDirectory) {
   const manifest = JSON.parse(await readFile(path.join(ROOT, 'package.json'), 'utf8'));
+  const page = await buildPage(manifest.version);
   const result = await esbuild.build({
     absWorkingDir: ROOT,
     entryPoints: ['agent/main.ts'],
@@ -45,13 +47,20 @@ export async function build(outputDirectory) {
     platform: 'node',
     target: 'node20',
     format: 'cjs',
+    // A standalone executable has no import() of its own, not even of Node's modules: they are required when called.
+    supported: { 'dynamic-import': false },
     charset: 'utf8',
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'none',
     metafile: true,
     banner: { js: BANNER },
-    define: { 'import.meta.url': META_URL, MJF_AGENT_VERSION: JSON.stringify(manifest.version) },
+    define: {
+      'import.meta.url': META_URL,
+      MJF_AGENT_VERSION: JSON.stringify(manifest.version),
+      MJF_AGENT_PAGE: JSON.stringify(page.html),
+      MJF_AGENT_PAGE_POLICY: JSON.stringify(page.policy),
+    },
     plugins: [withoutTransports],
     logLevel: 'warning',
   });

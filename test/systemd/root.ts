@@ -2,17 +2,16 @@
  * A small Debian with systemd, and systemd-nspawn to boot it, made once and kept in the user's cache: a minute the first
  * time. Only packages of Debian's own archive; nothing of this machine is upgraded for it.
  */
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
+import { cachePlace, found, make } from '../support/cached-tree.ts';
 
 /** What SYSTEMS.md was measured on. */
 const SUITE = 'bookworm';
 /** Counted up when the packages below change: an older root is not taken for this one. */
 const EDITION = 1;
 const PACKAGES = 'systemd,systemd-sysv,dbus';
-const BUILD_TIMEOUT_MS = 600_000;
+const BUILD_SECS = 600;
 const NEEDED = ['unshare', 'nsenter', 'mount', 'flock', 'setpriv'] as const;
 
 export interface TestRoot {
@@ -49,7 +48,7 @@ export function testRoot(): TestRoot | { readonly reason: string } {
     return { reason: 'needs root on Linux, for a container' };
   const missing = NEEDED.find((tool) => found(tool) === null);
   if (missing !== undefined) return { reason: `needs ${missing}` };
-  const cache = path.join(cacheHome(), 'mjf-agent', `systemd-${SUITE}-${EDITION}`);
+  const cache = cachePlace(`systemd-${SUITE}-${EDITION}`);
   const installed = found('systemd-nspawn');
   if (!fs.existsSync(path.join(cache, 'complete'))) {
     const failed = build(cache, installed === null);
@@ -67,26 +66,8 @@ export function testRoot(): TestRoot | { readonly reason: string } {
 function build(cache: string, withNspawn: boolean): string | null {
   const lacks = ['debootstrap', ...(withNspawn ? ['apt-get', 'dpkg'] : [])].find((tool) => found(tool) === null);
   if (lacks !== undefined) return `needs ${lacks}, to make a root to boot`;
-  fs.mkdirSync(path.dirname(cache), { recursive: true });
-  // Locked, since test files run side by side; in a mount name space, since debootstrap mounts inside of the root.
-  const made = spawnSync(
-    'flock',
-    [
-      ...[`${cache}.lock`, 'unshare', '--mount', '--propagation', 'private', 'sh', '-c', BUILD, 'sh'],
-      ...[cache, SUITE, PACKAGES, withNspawn ? 'yes' : 'no'],
-    ],
-    { timeout: BUILD_TIMEOUT_MS, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 * 1024 * 1024 },
-  );
-  if (made.status === 0) return null;
-  const last = `${made.stdout}\n${made.stderr}`.trim().split('\n').slice(-3).join(' | ');
-  return `no root could be made (debootstrap ${SUITE}): ${last}`;
-}
-
-const cacheHome = (): string => process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache');
-
-function found(tool: string): string | null {
-  const dirs = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
-  return dirs.map((dir) => path.join(dir, tool)).find((file) => fs.existsSync(file)) ?? null;
+  const failed = make(cache, BUILD, [cache, SUITE, PACKAGES, withNspawn ? 'yes' : 'no'], BUILD_SECS);
+  return failed === null ? null : `no root could be made (debootstrap ${SUITE}): ${failed.said}`;
 }
 
 function librariesBelow(tools: string): string | null {
