@@ -1,15 +1,14 @@
 /** A host share that hangs in the kernel must not stop the agent (SYSTEMS.md, "Hung shares"). Needs root and /dev/fuse. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { processIdentity, strayReaders } from '../../agent/sources/directory/strays.ts';
 import { type Source, SourceError } from '../../agent/sources/source.ts';
+import { type FuseShare, noFuseShare, startFuseShare } from '../hosts/fuse-share.ts';
 import { createFixture, type Fixture, present, read, sideOf } from '../sources/directory-fixture.ts';
 import type { HungReport } from './hung-agent.ts';
 
@@ -18,15 +17,13 @@ const program = (name: string) => [
   pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href,
   fileURLToPath(new URL(name, import.meta.url)),
 ];
-const reason =
-  process.getuid?.() !== 0 ? 'mounting needs root' : fs.existsSync('/dev/fuse') ? undefined : 'there is no /dev/fuse';
+const reason = noFuseShare();
 const hung = (error: unknown) => error instanceof SourceError && error.code === 'hung';
 
 describe('a host share that hangs in the kernel', () => {
   let fixture: Fixture;
   let share: string;
-  let host: ChildProcess | undefined;
-  let answers: AsyncIterator<string>;
+  let host: FuseShare | undefined;
   let source: Source;
 
   before(async () => {
@@ -35,30 +32,22 @@ describe('a host share that hangs in the kernel', () => {
     share = fixture.at('share');
     fs.mkdirSync(share);
     fs.writeFileSync(fixture.at('other'), 'local');
-    host = spawn(process.execPath, [...program('../hosts/fuse.ts'), share], { stdio: ['pipe', 'pipe', 'inherit'] });
-    assert.ok(host.stdout);
-    answers = createInterface({ input: host.stdout })[Symbol.asyncIterator]();
-    assert.equal((await answers.next()).value, 'mounted');
+    host = await startFuseShare(share);
     await tell('set total_cpu 8');
     source = fixture.source({ machinefeatures: share });
   });
 
   after(async () => {
     if (reason !== undefined) return;
-    // First the host: its end sets free whatever still waits, so that unmounting cannot hang.
-    if (host?.exitCode === null && host.signalCode === null) {
-      host.kill('SIGKILL');
-      await once(host, 'exit');
-    }
-    spawnSync('umount', ['-l', share]);
+    await host?.end();
     source?.close?.();
     await readersBecome(0);
     fixture.remove();
   });
 
   async function tell(command: string): Promise<string> {
-    host?.stdin?.write(`${command}\n`);
-    return String((await answers.next()).value);
+    assert.ok(host);
+    return host.tell(command);
   }
 
   /** Every reader of this share, waited for or left behind, whoever started it. */
