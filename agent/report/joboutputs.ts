@@ -89,6 +89,8 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     count,
     deliver,
     settled(name) {
+      // What is still being written to the disk has its turn when it is there.
+      if (queued.get(name)?.isHeld === true) return;
       queued.delete(name);
       spool.remove('files', name);
     },
@@ -96,10 +98,32 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
 
   function takeFile(name: string, file: QueuedFile): void {
     queued.set(name, file);
+    sendFile(name, file);
+  }
+
+  function sendFile(name: string, file: QueuedFile): void {
+    file.isHeld = false;
     if (channel !== null) files.want(name, file.body, { always: true });
   }
 
-  function hasRoom(name: string, { body, uid }: QueuedFile): boolean {
+  /**
+   * To the disk first, then to the site: what is there only, a crash would let follow by the older content on the disk. A
+   * disk that refuses or hangs holds it back for the spool's bound at the most.
+   */
+  async function keepFile(name: string, body: Buffer, uid: number): Promise<void> {
+    const file: QueuedFile = { body, uid, isHeld: spoolDir !== null };
+    if (!file.isHeld) return takeFile(name, file);
+    queued.set(name, file);
+    await spool.save('files', name, body, uid);
+    const newest = queued.get(name);
+    // Newer content has gone before it, or it has itself, while the agent was ending.
+    if (newest?.isHeld !== true) return;
+    if (newest === file) sendFile(name, file);
+    // Who writes one name without pause shall be heard at the site in between.
+    else if (channel !== null) files.want(name, body, { always: true });
+  }
+
+  function hasRoom(name: string, body: Buffer, uid: number): boolean {
     let bytes = body.length;
     let bytesOfUser = body.length;
     let filesOfUser = 1;
@@ -137,8 +161,8 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     const left = entries.filter(({ lane, name }) => lane === 'files' && !overtaken.has(name));
     for (const { name, body, uid } of left) {
       // Of an older agent's files nobody knows whose they are.
-      const file = { body, uid: uid ?? ROOT };
-      if (hasRoom(name, file)) {
+      const file = { body, uid: uid ?? ROOT, isHeld: false };
+      if (hasRoom(name, body, file.uid)) {
         if (uid !== undefined) remember(name, uid);
         takeFile(name, file);
       } else spool.remove('files', name);
@@ -252,12 +276,10 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
     async put(name, body, uid) {
       if (channel === null) return 'no_channel';
       if (isAnothers(name, uid)) return 'taken';
-      const file = { body, uid };
-      if (!hasRoom(name, file)) return 'full';
+      if (!hasRoom(name, body, uid)) return 'full';
       if (!isRead) overtaken.add(name);
       remember(name, uid);
-      takeFile(name, file);
-      await spool.save('files', name, body, uid);
+      await keepFile(name, body, uid);
       return 'stored';
     },
     update(news) {
@@ -275,6 +297,7 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
       // A disk that does not say what it holds does not keep the last word back.
       if (former === null) restore([]);
       const leftMs = CLOSE_BOUND_MS - CLOSE_DISK_MS - (performance.now() - begunMs);
+      for (const [name, file] of queued) if (file.isHeld) sendFile(name, file);
       const unsaid = await Promise.all([own.close(leftMs), files.close(leftMs)]);
       await atMost(CLOSE_DISK_MS, spool.idle());
       tellOfLeft(...unsaid);
@@ -298,6 +321,8 @@ export function openJobOutputs(options: JobOutputsOptions): JobOutputs {
 interface QueuedFile {
   readonly body: Buffer;
   readonly uid: number;
+  /** Not for the site yet: it is being written to the disk. */
+  isHeld: boolean;
 }
 
 /** What former runs left beside payloads' files. */

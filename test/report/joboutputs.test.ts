@@ -344,6 +344,41 @@ test('a crash between PUT and delivery: files and last word go out after the res
   assert.equal(host.taken.length, 4, 'what was delivered is not said again');
 });
 
+test('a file is on disk before the site hears of it: a crash then is followed by nothing older', async (t) => {
+  const host = await site(t);
+  const outputs = open(t, { url: at(host) }, { spoolDir: path.join(place(t), 'outbox') });
+  assert.equal(await outputs.put('log', Buffer.from('1')), 'stored');
+  await host.took(1);
+  let isAsked = (): void => {};
+  const asked = new Promise<void>((resolve) => {
+    isAsked = resolve;
+  });
+  let write = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    write = resolve;
+  });
+  const { rename } = fs.promises;
+  const mocked = t.mock.method(fs.promises, 'rename', async (from: string, to: string) => {
+    isAsked();
+    await held;
+    return rename(from, to);
+  });
+  const stored = [outputs.put('log', Buffer.from('2')), outputs.put('log', Buffer.from('3'))];
+  await asked;
+  // Of another line, and taken: what was to go at once would have gone by then.
+  outputs.update(news(STOPPED));
+  await until(() => !outputs.owesLastWord());
+  assert.deepEqual(names(host), ['log', 'shutdown_message']);
+  assert.equal(outputs.pending(), 1);
+  mocked.mock.restore();
+  write();
+  assert.deepEqual(await Promise.all(stored), ['stored', 'stored']);
+  await until(() => outputs.pending() === 0);
+  assert.equal(host.outputs.get('log')?.toString(), '3');
+  const versions = host.taken.filter(({ name }) => name === 'log').map(({ text }) => Number(text));
+  assert.deepEqual(versions, versions.toSorted((a, b) => a - b), 'nothing older after something newer');
+});
+
 test('what is PUT anew before the former files are read wins over them', async (t) => {
   const host = await site(t);
   const spoolDir = path.join(place(t), 'outbox');
