@@ -76,14 +76,14 @@ export function readableLog(): ReadableLog {
 /** For what a loaded machine does in a second. */
 export function bounded<T>(what: string, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${what} did not come`)), 20_000);
+    const timer = setTimeout(() => reject(new Error(`${what} did not come`)), 60_000);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
 
 /** Until `look` says so; for what only the file system shows. */
 export async function until(what: string, look: () => boolean): Promise<void> {
-  const giveUpAt = Date.now() + 20_000;
+  const giveUpAt = Date.now() + 60_000;
   while (!look()) {
     if (Date.now() > giveUpAt) throw new Error(`${what} did not come`);
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -102,7 +102,7 @@ export function hookRequest(changes: Partial<HookRequest> = {}): Heard {
     file: '10-tell',
     env: {},
     stdin: '{}\n',
-    timeoutMs: 20_000,
+    timeoutMs: 60_000,
     onLine: (stream, line) => lines.push(`${stream} ${line}`),
     ...changes,
   };

@@ -74,7 +74,7 @@ function stage(t: { after(done: () => void): void }, name: string): Stage {
         env: { ...env, PATH: `${dir}/bin:${SAFE_PATH}`, HOME: '/' },
         input: stdin,
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 60_000,
       });
       assert.equal(stderr, '');
       return { status, stdout };

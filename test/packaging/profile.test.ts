@@ -39,7 +39,7 @@ function logIn(t: TestContext, shell: Shell, url: string | null, set: Readonly<R
   const { status, stdout, stderr } = spawnSync(command, [...options, `${source} ${file}; env`], {
     encoding: 'utf8',
     env: { PATH: process.env['PATH'], ...set },
-    timeout: 10_000,
+    timeout: 60_000,
   });
   assert.deepEqual([status, stderr], [0, '']);
   return Object.fromEntries(

@@ -19,7 +19,7 @@ const INHIBIT = ['/usr/bin/systemd-inhibit', '/bin/systemd-inhibit'].find((file)
 const lacks = logindHostLacks() ?? (INHIBIT === undefined ? 'systemd-inhibit is not installed' : undefined);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Generous: nothing waits so long unless something is broken. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 /** So that a test need not wait for the second attempt. */
 const SOON = { first: 10, last: 100 };
 

@@ -10,7 +10,7 @@ import { openUnits } from '../../agent/payloads/units.ts';
 import { isAlive } from '../support/processes.ts';
 
 /** Generous: what never comes runs into it. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 interface Asked {
   readonly PATH: string;

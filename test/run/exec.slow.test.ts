@@ -14,7 +14,7 @@ import { exitCode, type PayloadRow, payloadRows, registered, startExec } from '.
 const NO_DAEMON = '/nonexistent/mjf-agent';
 const NOT_ROOT = process.getuid?.() === 0 ? false : 'needs root, to become another user';
 const OTHER = 65_533;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** Prints `NAME is PID` and stays, deaf to SIGTERM. */
 const deaf = (name: string): string => `trap '' TERM; echo ${name} is $$; while :; do sleep 1; done`;

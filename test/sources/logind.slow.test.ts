@@ -26,7 +26,7 @@ import { sourceEnvironment } from './environment.ts';
 
 const lacks = logindHostLacks();
 /** Generous: nothing waits so long unless something is broken. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const usec = (ms: number): number => ms * 1000;
 
 let opened: Source[] = [];

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 /** Killed processes leave their group within some ms; a loaded machine needs longer. */
-const EMPTY_TIMEOUT_MS = 10_000;
+const EMPTY_TIMEOUT_MS = 60_000;
 
 /** Where v2 is mounted whole, by the plainest possible reading; null = nowhere. */
 function cgroupRoot(): string | null {

@@ -6,7 +6,7 @@ import readline from 'node:readline';
 import type { PayloadSpec, ProcessRef } from '../../agent/lifetime/types.ts';
 
 /** Generous: a loaded machine starts a Node process in some 100 ms. */
-const OUTPUT_TIMEOUT_MS = 20_000;
+const OUTPUT_TIMEOUT_MS = 60_000;
 
 /** What of node:test's TestContext is needed here. */
 export interface Ending {
