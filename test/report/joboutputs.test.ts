@@ -376,7 +376,11 @@ test('a file is on disk before the site hears of it: a crash then is followed by
   await until(() => outputs.pending() === 0);
   assert.equal(host.outputs.get('log')?.toString(), '3');
   const versions = host.taken.filter(({ name }) => name === 'log').map(({ text }) => Number(text));
-  assert.deepEqual(versions, versions.toSorted((a, b) => a - b), 'nothing older after something newer');
+  assert.deepEqual(
+    versions,
+    versions.toSorted((a, b) => a - b),
+    'nothing older after something newer',
+  );
 });
 
 test('what is PUT anew before the former files are read wins over them', async (t) => {
