@@ -61,7 +61,7 @@ export async function playCancelled(run: Run): Promise<PlayedCancelled> {
     return await play(run, dir, { after: (fn) => void endings.push(fn) }, agents);
   } catch (error) {
     const words = (agents.at(-1)?.log ?? []).slice(-LAST_WORDS).map(({ msg }) => msg);
-    const told = ['orders', 'programs'].map((name) => `${name}: ${readLines(path.join(dir, name)).join()}`);
+    const told = ['begun', 'orders', 'programs'].map((name) => `${name}: ${readLines(path.join(dir, name)).join()}`);
     const text = error instanceof Error ? error.message : String(error);
     throw new Error(`${text}; ${told.join('; ')}; the agent: ${words.join(' | ')}`);
   } finally {

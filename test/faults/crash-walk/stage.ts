@@ -8,7 +8,7 @@ import { HOST } from './plan.ts';
 import { deadlineInFile, inspect, type Published } from './published.ts';
 
 /** An agent or payload starts in a third of a second; a laden machine takes longer. */
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 const RETRY_MS = 15;
 /** How often a reader looks whether the deadline is still published. */
 const LOOK_MS = 20;
